@@ -1,0 +1,1 @@
+"""Recipes and the parts they compose, as package data."""

@@ -1,0 +1,1 @@
+"""Rotations, cameras and skinning as pure tensor functions."""
