@@ -1,0 +1,1 @@
+"""Data on disk: layout, video files, deterministic sampling, crops."""
