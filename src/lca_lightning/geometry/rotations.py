@@ -82,21 +82,40 @@ def matrix_to_quaternion(matrices_33: Tensor) -> Tensor:
         Quaternions wxyz with non-negative real part, ``(..., 4)``.
     """
     check_shape("matrices_33", matrices_33, (*matrices_33.shape[:-2], 3, 3))
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrices_33.flatten(-2).unbind(-1)
-    # Row i of this symmetric matrix is four times component i times the quaternion.
-    rows = torch.stack(
-        [
-            torch.stack([1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01], -1),
-            torch.stack([m21 - m12, 1 + m00 - m11 - m22, m01 + m10, m02 + m20], -1),
-            torch.stack([m02 - m20, m01 + m10, 1 - m00 + m11 - m22, m12 + m21], -1),
-            torch.stack([m10 - m01, m02 + m20, m12 + m21, 1 - m00 - m11 + m22], -1),
-        ],
-        -2,
-    )
+    # Row i is four times component i times the quaternion.
+    rows = _quaternion_form(matrices_33) + torch.eye(4, dtype=matrices_33.dtype, device=matrices_33.device)
     best = torch.diagonal(rows, dim1=-2, dim2=-1).argmax(-1)
     chosen = rows.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
     quaternions = functional.normalize(chosen, dim=-1)
     return torch.where(quaternions[..., :1] < 0, -quaternions, quaternions)
+
+
+def _quaternion_form(matrices_33: Tensor) -> Tensor:
+    """Symmetric ``(..., 4, 4)`` Q with ``q Q q = trace(R(q)^T M)`` for unit quaternions q (Horn 1987)."""
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrices_33.flatten(-2).unbind(-1)
+    entries = [
+        m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01,
+        m21 - m12, m00 - m11 - m22, m01 + m10, m02 + m20,
+        m02 - m20, m01 + m10, m11 - m00 - m22, m12 + m21,
+        m10 - m01, m02 + m20, m12 + m21, m22 - m00 - m11,
+    ]  # fmt: skip
+    return torch.stack(entries, -1).unflatten(-1, (4, 4))
+
+
+def nearest_rotation(matrices_33: Tensor) -> Tensor:
+    """Rotation closest to any matrix in the Frobenius norm, also where its determinant is negative.
+
+    The largest eigenvector of Horn's quaternion form; use `polar_rotation`, which is faster, where the
+    determinant is known to be positive.
+
+    Args:
+        matrices_33: Any matrices whose best rotation is unique, ``(..., 3, 3)``.
+
+    Returns:
+        Rotation matrices, ``(..., 3, 3)``.
+    """
+    _, vectors = torch.linalg.eigh(_quaternion_form(matrices_33))
+    return quaternion_to_matrix(vectors[..., -1])
 
 
 def quaternion_multiply(left_4: Tensor, right_4: Tensor) -> Tensor:

@@ -1,0 +1,6 @@
+"""Body rigs: (identity, pose, expression) in, joint transforms and a skinned mesh out."""
+
+from lca_lightning.rig.anchors import Anchors, sample_anchors
+from lca_lightning.rig.rig import REGIONS, Rig, RigPose, load_rig
+
+__all__ = ["REGIONS", "Anchors", "Rig", "RigPose", "load_rig", "sample_anchors"]
