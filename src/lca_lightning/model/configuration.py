@@ -1,0 +1,109 @@
+"""Sizes and switches of the avatar model: one dataclass of plain values from ``tiny`` to ``base``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lca_lightning.errors import ConfigError
+
+
+@dataclass
+class AvatarModelConfig:
+    """Configuration of ``AvatarModel``; the defaults are the paper's size (``configs/model/base.yaml``).
+
+    Args:
+        backbone: ``random-tiny``, or the id or local folder of a ``transformers`` vision model (kept frozen).
+        rig: Name of the body rig.
+        renderer: ``auto``, ``gsplat``, ``cpu`` or ``reference``.
+        antialiased: Whether splats are compensated for the blur that antialiases them.
+        width: Token width ``D``.
+        layers: Encoder layers ``L``.
+        heads: Attention heads; ``width / heads`` must be a multiple of 4 for the two-dimensional rotary code.
+        mlp_ratio: Hidden width of transformer MLPs over ``width``.
+        anchors: Geometry tokens ``A``, half of them on the face.
+        gaussians_per_anchor: Gaussians ``K`` decoded from each geometry token.
+        anchor_seed: Seed of the anchor sampling; part of what a checkpoint means.
+        fourier_bands: Frequencies ``2^k pi`` of the anchor position code.
+        registers: Learned tokens appended to each image in the image attention, one set per layer.
+        rope_base: Base of the rotary frequencies, in patches (ours: 100).
+        adaln: Whether a global image vector modulates the multimodal blocks (AdaLN-Zero).
+        adaln_gate_init: Initial gate of those blocks; 0 is AdaLN-Zero (ours: a small positive value lets
+            short runs learn from photos from the first steps).
+        decoder_hidden: Hidden width of both decoders.
+        decoder_layers: Linear layers of both decoders.
+        max_offset: Largest canonical offset per axis, metres (ours).
+        pose_offset_scale: Metres that one unit of the pose decoder's offset output stands for (ours).
+        initial_opacity: Opacity of an untrained Gaussian.
+        initial_scale_factor: Untrained standard deviation over the Gaussian spacing of its region (ours).
+        minimum_scale: Smallest standard deviation, metres (ours).
+        scale_limit_start: Largest standard deviation at step 0, metres (ours).
+        scale_limit_end: Largest standard deviation after the schedule, metres (ours).
+        scale_limit_steps: Training steps over which the limit grows linearly (ours).
+        identity_dropout: Probability in training that base points sit on the template (ours).
+        gradient_checkpointing: Recompute encoder layers in the backward pass to save memory.
+
+    Raises:
+        ConfigError: Two sizes contradict each other.
+    """
+
+    backbone: str = "facebook/sapiens2-pretrain-1b"
+    rig: str = "anny"
+    renderer: str = "auto"
+    antialiased: bool = False
+    width: int = 1024
+    layers: int = 8
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    anchors: int = 8192
+    gaussians_per_anchor: int = 8
+    anchor_seed: int = 0
+    fourier_bands: int = 8
+    registers: int = 4
+    rope_base: float = 100.0
+    adaln: bool = True
+    adaln_gate_init: float = 0.0
+    decoder_hidden: int = 128
+    decoder_layers: int = 4
+    max_offset: float = 0.5
+    pose_offset_scale: float = 0.05
+    initial_opacity: float = 0.1
+    initial_scale_factor: float = 1.0
+    minimum_scale: float = 1e-4
+    scale_limit_start: float = 0.01
+    scale_limit_end: float = 0.05
+    scale_limit_steps: int = 3000
+    identity_dropout: float = 0.1
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width % (4 * self.heads):
+            raise ConfigError(
+                f"model.width ({self.width}) must be a multiple of 4 * model.heads ({4 * self.heads}); "
+                f"try width {4 * self.heads * max(1, round(self.width / (4 * self.heads)))}."
+            )
+        if self.anchors < 2 or self.anchors % 2:
+            raise ConfigError(
+                f"model.anchors must be even (half of them sit on the face), got {self.anchors}."
+            )
+        if min(self.layers, self.gaussians_per_anchor, self.decoder_layers - 1) < 1:
+            raise ConfigError(
+                "model.layers and model.gaussians_per_anchor must be at least 1 and model.decoder_layers "
+                f"at least 2, got {self.layers}, {self.gaussians_per_anchor} and {self.decoder_layers}."
+            )
+        if not 0 < self.minimum_scale < self.scale_limit_start <= self.scale_limit_end:
+            raise ConfigError(
+                "model scales must satisfy 0 < minimum_scale < scale_limit_start <= scale_limit_end, got "
+                f"{self.minimum_scale}, {self.scale_limit_start}, {self.scale_limit_end}."
+            )
+        if not 0 < self.initial_opacity < 1:
+            raise ConfigError(f"model.initial_opacity must lie between 0 and 1, got {self.initial_opacity}.")
+
+    @property
+    def gaussians(self) -> int:
+        """Gaussians ``G`` of one avatar."""
+        return self.anchors * self.gaussians_per_anchor
+
+    def scale_limit(self, step: int) -> float:
+        """Largest standard deviation of a Gaussian after ``step`` training steps, metres."""
+        progress = min(1.0, step / max(1, self.scale_limit_steps))
+        return self.scale_limit_start + progress * (self.scale_limit_end - self.scale_limit_start)
