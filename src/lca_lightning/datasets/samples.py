@@ -1,0 +1,172 @@
+"""Map-style data sets of typed batches of one row: drawn for training, enumerated for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils import data
+
+from lca_lightning.batch import Batch, Driving, References, Targets
+from lca_lightning.datasets.crops import FrameCrop, replace_background, to_float
+from lca_lightning.datasets.format import Sequence
+from lca_lightning.datasets.frame_store import FrameStore, Shot
+from lca_lightning.datasets.sampling import Draw, Take, draw_take, draw_view_count
+
+DrawRule = Callable[[int, int, Take, int, int], Draw]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sequence and what may be drawn from it."""
+
+    sequence: Sequence
+    take: Take
+
+
+@dataclass(frozen=True)
+class EvaluationItem:
+    """Fixed references and a few targets; the references may be another subject's.
+
+    Args:
+        sequence: Sequence of the targets.
+        targets: Frames to reproduce.
+        reference_sequence: Sequence of the references.
+        references: Photos the avatar is made from.
+    """
+
+    sequence: Sequence
+    targets: tuple[Shot, ...]
+    reference_sequence: Sequence
+    references: tuple[Shot, ...]
+
+
+class SampleBuilder:
+    """Turns shots into a batch of one row.
+
+    Args:
+        store: Where cuts of frames come from.
+        background: Grey value in [0, 1] behind the person in references.
+    """
+
+    def __init__(self, store: FrameStore, background: float) -> None:
+        self.store, self.background = store, background
+
+    def build(
+        self,
+        sequence: Sequence,
+        targets: tuple[Shot, ...],
+        references: tuple[Shot, ...],
+        reference_sequence: Sequence | None = None,
+    ) -> Batch:
+        """Read everything a sample needs.
+
+        Args:
+            sequence: Sequence of the targets.
+            targets: ``T`` shots.
+            references: ``V`` shots.
+            reference_sequence: Sequence of the references; the targets' when None.
+
+        Returns:
+            A batch with ``B = 1``.
+        """
+        return Batch(
+            references=self._references(reference_sequence or sequence, references),
+            driving=_driving(sequence, [shot.frame for shot in targets]),
+            targets=self._targets(sequence, targets),
+            identity_BI=torch.from_numpy(sequence.signals.identity_I)[None].float(),
+            subjects=(sequence.subject,),
+            frames=(tuple(f"{sequence.id}/{shot.camera}/{shot.frame:06d}" for shot in targets),),
+        )
+
+    def _references(self, sequence: Sequence, shots: tuple[Shot, ...]) -> References:
+        crops = self.store.get(sequence, shots)
+        bodies = [replace_background(crop.image_HW3, crop.mask_HW, self.background) for crop in crops]
+        has_face = [crop.face_hw3 is not None for crop in crops]
+        return References(
+            body_BV3HW=torch.stack(bodies)[None],
+            face_BV3hw=torch.stack([self._face(crop) for crop in crops])[None],
+            view_mask_BV=torch.ones(1, len(shots), dtype=torch.bool),
+            face_mask_BV=torch.tensor([has_face]),
+        )
+
+    def _face(self, crop: FrameCrop) -> torch.Tensor:
+        if crop.face_hw3 is None or crop.face_mask_hw is None:
+            return torch.zeros(3, *self.store.face_size)
+        return replace_background(crop.face_hw3, crop.face_mask_hw, self.background)
+
+    def _targets(self, sequence: Sequence, shots: tuple[Shot, ...]) -> Targets:
+        crops = self.store.get(sequence, shots)
+        w2c_T44 = np.stack([sequence.cameras[shot.camera].w2c_44 for shot in shots])
+        return Targets(
+            images_BT3HW=torch.stack([to_float(crop.image_HW3) for crop in crops])[None],
+            masks_BT1HW=torch.stack([to_float(crop.mask_HW) for crop in crops])[None],
+            w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
+            K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
+        )
+
+
+def _driving(sequence: Sequence, frames: list[int]) -> Driving:
+    signals = sequence.signals
+    rows = (signals.rotations_TJ3, signals.translation_T3, signals.expression_TE, signals.gaze_T8)
+    return Driving(*(torch.from_numpy(np.asarray(row[frames], np.float32))[None] for row in rows))
+
+
+class TrainingSamples(data.Dataset[Batch]):
+    """Item ``number`` is a pure function of the seed and the number, see :mod:`.sampling`.
+
+    Args:
+        clips: Sequences with what may be drawn from them.
+        builder: Reads the frames.
+        rule: Draws references and targets, :func:`.draw_monocular` or :func:`.draw_multiview`.
+        seed: Of the run.
+        view_counts: Numbers of reference views, one drawn per step.
+        targets: Target frames of a sample.
+        samples_per_step: Samples that all processes together take in one step.
+        length: Samples in an epoch over all processes; larger numbers are valid too.
+    """
+
+    def __init__(
+        self,
+        clips: list[Clip],
+        builder: SampleBuilder,
+        rule: DrawRule,
+        *,
+        seed: int,
+        view_counts: tuple[int, ...],
+        targets: int,
+        samples_per_step: int,
+        length: int,
+    ) -> None:
+        self.clips, self.builder, self.rule, self.seed = clips, builder, rule, seed
+        self.view_counts, self.targets = view_counts, targets
+        self.samples_per_step, self.length = samples_per_step, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def draw(self, number: int) -> tuple[Clip, Draw]:
+        """The clip and the shots of a sample, without reading any picture."""
+        clip = self.clips[draw_take(self.seed, number, len(self.clips))]
+        views = draw_view_count(self.seed, number // self.samples_per_step, self.view_counts)
+        return clip, self.rule(self.seed, number, clip.take, views, self.targets)
+
+    def __getitem__(self, number: int) -> Batch:
+        clip, draw = self.draw(number)
+        return self.builder.build(clip.sequence, draw.targets, draw.references)
+
+
+class EvaluationSamples(data.Dataset[Batch]):
+    """Enumerated items, the same in every run."""
+
+    def __init__(self, items: list[EvaluationItem], builder: SampleBuilder) -> None:
+        self.items, self.builder = items, builder
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Batch:
+        item = self.items[index]
+        return self.builder.build(item.sequence, item.targets, item.references, item.reference_sequence)

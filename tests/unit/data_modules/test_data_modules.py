@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lca_data_modules import InTheWildDataModule, StudioDataModule
+from lca_lightning.batch import Batch
+from lca_lightning.errors import ConfigError, DataError
+
+SMALL = dict(image_size=(64, 48), face_size=(32, 32), steps_per_epoch=6)
+
+
+def shots(names: tuple[str, ...]) -> set[tuple[str, str, int]]:
+    return {(s, c, int(f)) for s, c, f in (name.split("/") for name in names)}
+
+
+def test_in_the_wild_batches(wild_root):
+    module = InTheWildDataModule(str(wild_root), batch_size=2, views=(1, 3), targets_per_sample=2, **SMALL)
+    module.setup("fit")
+    batches = list(module.train_dataloader())
+    assert len(batches) == 6 and {batch.size for batch in batches} == {2}
+    assert {subject for batch in batches for subject in batch.subjects} == {"ann", "bob"}
+    assert {batch.references.body_BV3HW.shape[1] for batch in batches} == {1, 3}
+    batch = batches[0]
+    assert batch.targets.images_BT3HW.shape == (2, 2, 3, 64, 48)
+    assert batch.references.face_BV3hw.shape[2:] == (3, 32, 32)
+    assert batch.driving.rotations_BTJ3.shape == (2, 2, 6, 3)
+    for batch in batches:
+        for row, names in enumerate(batch.frames):
+            frames = torch.tensor([float(name.rsplit("/", 1)[1]) for name in names])
+            torch.testing.assert_close(batch.driving.translation_BT3[row, :, 0], frames)
+            assert 5 not in frames
+            assert batch.identity_BI[row, 0] == 2  # length of the sequence's name
+
+
+def test_references_show_the_person_on_the_background_and_the_face_where_there_is_one(wild_root):
+    module = InTheWildDataModule(str(wild_root), views=(4,), background=0.5, **SMALL)
+    module.setup("fit")
+    dataset = module.train_dataloader().dataset
+    seen = set()
+    for number in range(8):
+        clip, draw = dataset.draw(number)
+        references = dataset[number].references
+        assert references.view_mask_BV.all()
+        for view, shot in enumerate(draw.references):
+            body, face = references.body_BV3HW[0, view], references.face_BV3hw[0, view]
+            torch.testing.assert_close(body[:, 0, 0], torch.full((3,), 0.5), atol=0.01, rtol=0)
+            torch.testing.assert_close(body[:, 32, 24], torch.full((3,), 120 / 255), atol=0.03, rtol=0)
+            has_face = shot.frame % 2 == 1
+            assert references.face_mask_BV[0, view] == has_face
+            assert has_face or not face.any()
+            assert not has_face or abs(face[:, 16, 16].mean() - 120 / 255) < 0.03
+            seen.add(has_face)
+    assert seen == {True, False}
+
+
+def test_target_cameras_see_the_person_in_the_cut(studio_root):
+    """A point at the middle of the square projects into the middle of the cut."""
+    module = StudioDataModule(str(studio_root), **SMALL)
+    module.setup("fit")
+    sequence = module.dataset.sequences()[0]
+    for number in range(4):
+        batch = module.train_dataloader().dataset[number]
+        for row, name in enumerate(batch.frames[0]):
+            _, camera, frame = name.split("/")
+            K_33 = sequence.cameras[camera].K_33
+            middle = np.array([35 + 2 * int(frame) + 5 * int(camera[3:]), 60, 1])
+            ray = torch.from_numpy(np.linalg.inv(K_33) @ middle).float()
+            pixel = batch.targets.K_BT33[0, row] @ ray
+            torch.testing.assert_close(pixel, torch.tensor([24.0, 32.0, 1.0]), atol=0.02, rtol=0)
+            mask = batch.targets.masks_BT1HW[0, row, 0]
+            rows, columns = torch.nonzero(mask > 0.5, as_tuple=True)
+            assert abs(rows.float().mean() + 0.5 - 32) < 0.6 and abs(columns.float().mean() + 0.5 - 24) < 0.6
+            assert batch.targets.w2c_BT44[0, row, 0, 3] == int(camera[3:])
+
+
+def test_studio_hold_out(studio_root):
+    module = StudioDataModule(
+        str(studio_root),
+        train_cameras=("cam0", "cam1", "cam2"),
+        test_frame_fraction=0.2,
+        views=(1, 2),
+        **SMALL,
+    )
+    module.setup("fit")
+    dataset = module.train_dataloader().dataset
+    for number in range(60):
+        _, draw = dataset.draw(number)
+        for shot in (*draw.references, *draw.targets):
+            assert shot.camera != "cam3" and shot.frame < 16 and shot.frame != 5
+        assert not {s.camera for s in draw.references} & {s.camera for s in draw.targets}
+        assert not {s.frame for s in draw.references} & {s.frame for s in draw.targets}
+    module.setup("test")
+    items = module.test_dataloader().dataset.items
+    targets = [shot for item in items for shot in item.targets]
+    assert targets == [("cam3", frame) for frame in range(16, 20)]
+    assert len({item.references for item in items}) == 1 and len(items[0].references) == 4
+    assert all(shot.camera != "cam3" and shot.frame < 16 for shot in items[0].references)
+    assert len(next(iter(module.val_dataloader())).frames[0]) == 4
+    (batch,) = module.predict_dataloader()
+    assert shots(batch.frames[0]) == {("take", "cam3", frame) for frame in range(16, 20)}
+
+
+def test_in_the_wild_hold_out_of_one_camera(studio_root):
+    module = InTheWildDataModule(str(studio_root), cameras=("cam1",), test_frame_fraction=0.25, **SMALL)
+    module.setup("test")
+    items = module.test_dataloader().dataset.items
+    assert [shot for item in items for shot in item.targets] == [("cam1", frame) for frame in range(15, 20)]
+    assert all(camera == "cam1" and frame < 15 for camera, frame in items[0].references)
+
+
+def test_test_subjects_and_swapped_references(wild_root):
+    module = InTheWildDataModule(str(wild_root), test_targets=6, test_targets_per_item=3, **SMALL)
+    module.setup("test")
+    straight = list(module.test_dataloader())
+    swapped_module = InTheWildDataModule(
+        str(wild_root), test_targets=6, test_targets_per_item=3, reference_from_other_subject=True, **SMALL
+    )
+    swapped_module.setup("test")
+    swapped = list(swapped_module.test_dataloader())
+    assert [batch.subjects for batch in straight] == [("xia",), ("xia",), ("yan",), ("yan",)]
+    for near, far in zip(straight, swapped, strict=True):
+        assert near.frames == far.frames and torch.equal(near.targets.images_BT3HW, far.targets.images_BT3HW)
+        assert torch.equal(near.identity_BI, far.identity_BI)
+    assert torch.equal(swapped[0].references.body_BV3HW, straight[2].references.body_BV3HW)
+    assert torch.equal(swapped[2].references.body_BV3HW, straight[0].references.body_BV3HW)
+    assert not torch.equal(swapped[0].references.body_BV3HW, straight[0].references.body_BV3HW)
+
+
+def test_workers_and_ranks_do_not_change_the_stream(wild_root):
+    def batches(workers: int) -> list[Batch]:
+        module = InTheWildDataModule(str(wild_root), batch_size=2, num_workers=workers, **SMALL)
+        module.setup("fit")
+        return list(module.train_dataloader())
+
+    alone, helped = batches(0), batches(2)
+    for a, b in zip(alone, helped, strict=True):
+        assert a.frames == b.frames and torch.equal(a.targets.images_BT3HW, b.targets.images_BT3HW)
+        assert torch.equal(a.references.body_BV3HW, b.references.body_BV3HW)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"views": ()}, "views needs positive numbers"),
+        ({"image_size": (64,)}, r"image_size must be \[height, width\]"),
+        ({"test_frame_fraction": 1.0}, r"test_frame_fraction must lie in \[0, 1\)"),
+        ({"val_targets": 0}, "val_targets must be at least 1 or null"),
+    ],
+)
+def test_bad_options(change, message):
+    with pytest.raises(ConfigError, match=message):
+        InTheWildDataModule("anywhere", **change)
+    with pytest.raises(ConfigError, match="in both train_cameras and test_cameras"):
+        StudioDataModule("anywhere", train_cameras=("a",), test_cameras=("a",))
+
+
+def test_data_errors_say_the_way_out(tmp_path, studio_root, wild_root):
+    with pytest.raises(DataError, match="lca synthesize --out DIR"):
+        InTheWildDataModule(str(tmp_path / "nowhere")).setup("fit")
+    with pytest.raises(DataError, match="set test_frame_fraction"):
+        StudioDataModule(str(studio_root)).setup("test")
+    with pytest.raises(DataError, match="set test_frame_fraction"):
+        StudioDataModule(str(studio_root)).setup("validate")
+    with pytest.raises(DataError, match="no camera 'cam9'; it has cam0, cam1"):
+        StudioDataModule(str(studio_root), test_cameras=("cam9",)).setup("fit")
+    with pytest.raises(DataError, match="at least two subjects"):
+        StudioDataModule(str(studio_root), test_frame_fraction=0.2, reference_from_other_subject=True).setup(
+            "test"
+        )
+    with pytest.raises(DataError, match="All cameras .* held out"):
+        StudioDataModule(str(studio_root), test_cameras=("cam0", "cam1", "cam2", "cam3")).setup("fit")
