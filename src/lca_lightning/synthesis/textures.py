@@ -1,0 +1,332 @@
+"""Colour patterns, printed text and skin, as functions of points on the body. All colours are linear RGB."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from lca_lightning.synthesis.body_atlas import BodyFields, Landmarks
+
+PATTERNS = ("plain", "stripes", "checks", "dots", "gradient", "camouflage", "colour blocks")
+_WORDS = (
+    "AVATAR",
+    "HELLO",
+    "SUN",
+    "LAB",
+    "MOON",
+    "ROCK",
+    "JAZZ",
+    "KITE",
+    "NORTH",
+    "WAVE",
+    "OPEN",
+    "PLAY",
+    "TEAM",
+    "ZEBRA",
+)
+# sRGB stops from little to much melanin
+_SKIN_RAMP = np.array(
+    [
+        (0.97, 0.84, 0.76),
+        (0.93, 0.74, 0.62),
+        (0.84, 0.62, 0.48),
+        (0.66, 0.45, 0.32),
+        (0.46, 0.30, 0.20),
+        (0.30, 0.19, 0.13),
+    ]
+)
+_HAIR_COLORS = np.array(
+    [
+        (0.06, 0.05, 0.05),
+        (0.13, 0.09, 0.07),
+        (0.26, 0.17, 0.11),
+        (0.42, 0.28, 0.16),
+        (0.68, 0.52, 0.30),
+        (0.85, 0.74, 0.52),
+        (0.50, 0.20, 0.10),
+        (0.62, 0.61, 0.60),
+        (0.86, 0.85, 0.84),
+        (0.20, 0.30, 0.62),
+        (0.66, 0.20, 0.42),
+    ]
+)
+_HAIR_ODDS = np.array([6, 6, 5, 4, 3, 2, 2, 2, 1, 0.4, 0.4])
+_IRIS_COLORS = np.array(
+    [(0.28, 0.16, 0.08), (0.40, 0.25, 0.11), (0.36, 0.40, 0.24), (0.30, 0.46, 0.62), (0.42, 0.48, 0.52)]
+)
+
+
+def srgb_to_linear(colors: NDArray) -> NDArray:
+    """sRGB values in [0, 1] to linear light."""
+    colors = np.asarray(colors)
+    return np.where(colors <= 0.04045, colors / 12.92, ((np.maximum(colors, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(colors: NDArray) -> NDArray:
+    """Linear light to sRGB values, clipped to [0, 1]."""
+    colors = np.clip(colors, 0.0, 1.0)
+    return np.where(
+        colors <= 0.0031308, colors * 12.92, 1.055 * np.maximum(colors, 0.0031308) ** (1 / 2.4) - 0.055
+    )
+
+
+def smooth_noise(
+    positions_N3: NDArray, rng: np.random.Generator, wavelength: float, waves: int = 12
+) -> NDArray[np.float64]:
+    """Smooth random values of points, about zero with deviation one: a sum of plane waves.
+
+    Args:
+        positions_N3: Points in metres, ``(N, 3)``.
+        rng: Source of the wave directions and phases.
+        wavelength: Typical wavelength in metres.
+        waves: Number of waves.
+
+    Returns:
+        ``(N,)``.
+    """
+    directions = rng.normal(size=(waves, 3)) * (2 * np.pi / wavelength / np.sqrt(3))
+    phases = rng.uniform(0, 2 * np.pi, waves)
+    return np.sin(positions_N3 @ directions.T + phases).sum(1) * np.sqrt(2 / waves)
+
+
+def random_cloth_color(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A clothing colour in linear RGB: mostly saturated, sometimes dark, grey or white."""
+    kind = rng.random()
+    if kind < 0.12:
+        value = (rng.uniform(0.86, 0.95),) * 3
+    elif kind < 0.24:
+        value = (rng.uniform(0.06, 0.3),) * 3
+    else:
+        value = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.3, 0.95))
+    return srgb_to_linear(np.array(value))
+
+
+def contrasting_color(rng: np.random.Generator, color: NDArray) -> NDArray[np.float64]:
+    """A clothing colour that differs clearly from the given one."""
+    candidates = np.stack([random_cloth_color(rng) for _ in range(6)])
+    return candidates[np.argmax(np.abs(linear_to_srgb(candidates) - linear_to_srgb(color)).sum(1))]
+
+
+def skin_color(melanin: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Linear skin albedo for a melanin value in [0, 1], with a little random undertone."""
+    stops = np.linspace(0, 1, len(_SKIN_RAMP))
+    color = np.array([np.interp(melanin, stops, _SKIN_RAMP[:, channel]) for channel in range(3)])
+    return srgb_to_linear(np.clip(color + rng.normal(0, 0.015, 3), 0.05, 1.0))
+
+
+def hair_color(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Linear hair albedo: mostly natural tones, sometimes dyed."""
+    color = _HAIR_COLORS[rng.choice(len(_HAIR_COLORS), p=_HAIR_ODDS / _HAIR_ODDS.sum())]
+    return srgb_to_linear(np.clip(color * rng.uniform(0.8, 1.2), 0.02, 0.95))
+
+
+def paint_pattern(
+    name: str, points: BodyFields, colors: Sequence[NDArray], scale: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Colours of a cloth pattern at body points.
+
+    Args:
+        name: One of ``PATTERNS``.
+        points: Where, ``N`` points.
+        colors: At least two linear RGB colours.
+        scale: Size of one repeat in metres.
+        rng: For phases and blotches.
+
+    Returns:
+        Linear RGB ``(N, 3)``.
+    """
+    first, second = np.asarray(colors[0]), np.asarray(colors[1])
+    along = np.where(points.arm > 0.5, points.arm_t * 0.26, points.position[:, 1])
+    across = points.across + (rng.random() - 0.5) * scale
+    blend = _PATTERN_BLENDS[name](along / scale, across / scale, points, rng)
+    return first + (second - first) * blend[:, None]
+
+
+def _wave_step(phase: NDArray, share: float = 0.5) -> NDArray:
+    """Antialiased square wave of period one that is 1 on a share of each period."""
+    return np.clip((share / 2 - np.abs(phase - np.floor(phase) - 0.5)) * 12 + 0.5, 0, 1)
+
+
+def _checks(along: NDArray, across: NDArray, points: BodyFields, rng: np.random.Generator) -> NDArray:
+    if rng.random() < 0.5:
+        return 0.5 * _wave_step(along) + 0.5 * _wave_step(across)
+    a, b = _wave_step(along), _wave_step(across)
+    return a * b + (1 - a) * (1 - b)
+
+
+def _dots(along: NDArray, across: NDArray, points: BodyFields, rng: np.random.Generator) -> NDArray:
+    shifted = across + 0.5 * (np.floor(along) % 2)
+    radius = np.hypot(along % 1 - 0.5, shifted % 1 - 0.5)
+    return np.clip((rng.uniform(0.2, 0.36) - radius) * 12 + 0.5, 0, 1)
+
+
+def _camouflage(along: NDArray, across: NDArray, points: BodyFields, rng: np.random.Generator) -> NDArray:
+    value = smooth_noise(points.position, rng, 0.16, 24) + 0.5 * smooth_noise(points.position, rng, 0.07, 24)
+    return np.clip(np.floor(value * 1.2 + 1.5), 0, 3) / 3
+
+
+def _blocks(along: NDArray, across: NDArray, points: BodyFields, rng: np.random.Generator) -> NDArray:
+    normal = np.array([rng.normal(), rng.normal(), 0.0])
+    normal /= np.linalg.norm(normal)
+    offset = (points.position - [0, rng.uniform(0.15, 0.4) if rng.random() < 0.7 else -0.3, 0]) @ normal
+    return np.clip(offset * 300 + 0.5, 0, 1)
+
+
+_PATTERN_BLENDS = {
+    "plain": lambda along, across, points, rng: np.zeros(len(along)),
+    "stripes": lambda along, across, points, rng: _wave_step(
+        along if rng.random() < 0.65 else across, rng.uniform(0.2, 0.6)
+    ),
+    "checks": _checks,
+    "dots": _dots,
+    "gradient": lambda along, across, points, rng: np.clip((points.height_t + 0.9) / 2.4, 0, 1),
+    "camouflage": _camouflage,
+    "colour blocks": _blocks,
+}
+
+
+def text_mask(text: str, width: int = 256, height: int = 128) -> NDArray[np.float32]:
+    """Picture of a printed word in [0, 1], ``(height, width)``, with the font inside Pillow."""
+    picture = Image.new("L", (width, height), 0)
+    draw = ImageDraw.Draw(picture)
+    for size in range(height, 8, -4):
+        font = ImageFont.load_default(size=size)
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        if right - left <= width * 0.96 and bottom - top <= height * 0.96:
+            break
+    position = ((width - right - left) / 2, (height - bottom - top) / 2)
+    draw.text(position, text, fill=255, font=font, stroke_width=2, stroke_fill=255)
+    return np.asarray(picture, dtype=np.float32) / 255.0
+
+
+def random_print(rng: np.random.Generator) -> str:
+    """A word or a number to print on cloth."""
+    return str(rng.integers(1, 100)) if rng.random() < 0.5 else str(rng.choice(_WORDS))
+
+
+def paint_print(
+    colors_N3: NDArray,
+    points: BodyFields,
+    mask_HW: NDArray,
+    color: NDArray,
+    center: NDArray,
+    width: float,
+    back: bool,
+) -> NDArray:
+    """Print a picture on the chest or the back by a planar projection.
+
+    Args:
+        colors_N3: Linear colours to print over, ``(N, 3)``.
+        points: Where those colours are.
+        mask_HW: Ink coverage in [0, 1].
+        color: Ink, linear RGB.
+        center: Middle of the print on the template, metres; only x and y are used.
+        width: Width of the print, metres.
+        back: Print on the back instead of the front.
+
+    Returns:
+        New colours ``(N, 3)``.
+    """
+    rows, columns = mask_HW.shape
+    side = -1.0 if back else 1.0
+    u = (side * (points.position[:, 0] - center[0]) / width + 0.5) * columns
+    v = ((center[1] - points.position[:, 1]) / (width * rows / columns) + 0.5) * rows
+    x, y = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
+    hit = (x >= 0) & (x < columns) & (y >= 0) & (y < rows) & (side * points.normal[:, 2] > 0.1)
+    hit &= points.arm < 0.4
+    ink = np.zeros(len(u))
+    ink[hit] = mask_HW[y[hit], x[hit]]
+    return colors_N3 + (color - colors_N3) * ink[:, None]
+
+
+def paint_skin(
+    points: BodyFields, marks: Landmarks, skin: NDArray, hair: NDArray, rng: np.random.Generator, beard: float
+) -> NDArray[np.float64]:
+    """Skin with blush, lips, lid line, eyebrows, beard and the inside of the mouth.
+
+    Args:
+        points: ``N`` points of the body.
+        marks: Places of the features on the template.
+        skin: Linear skin albedo.
+        hair: Linear colour of eyebrows and beard.
+        rng: For the small variations.
+        beard: Strength in [0, 1].
+
+    Returns:
+        Linear RGB ``(N, 3)``.
+    """
+    position = points.position
+    mottled = 1 + 0.035 * smooth_noise(position, rng, 0.12, 16) + 0.02 * smooth_noise(position, rng, 0.03, 16)
+    colors = skin * mottled[:, None]
+    blood = np.array([1.0, 0.62, 0.6])
+    colors = _tint(colors, colors * blood, rng.uniform(0.15, 0.4) * _blush(points, marks))
+    lips = (
+        srgb_to_linear(np.array([0.75, 0.33, 0.33]))
+        if rng.random() < 0.25
+        else skin * np.array([0.82, 0.42, 0.42])
+    )
+    colors = _tint(
+        colors, lips, rng.uniform(0.6, 0.95) * _fade(points.lip, 0.0085, 0.002) * (points.inner < 0.5)
+    )
+    colors = _tint(colors, np.minimum(hair, 0.05), beard * _beard(points, marks))
+    colors = _tint(colors, skin * 0.12, 0.85 * _fade(points.lid, 0.0014, 0.0008))
+    colors = _tint(colors, np.minimum(hair * 0.7, 0.25), 0.9 * _eyebrows(points, marks, rng))
+    mouth = srgb_to_linear(np.array([0.42, 0.16, 0.16]))
+    return _tint(colors, mouth, points.inner)
+
+
+def _tint(colors_N3: NDArray, color: NDArray, amount_N: NDArray) -> NDArray:
+    return colors_N3 + (color - colors_N3) * np.clip(amount_N, 0, 1)[:, None]
+
+
+def _fade(distance: NDArray, radius: float, softness: float) -> NDArray:
+    """1 inside a radius, 0 outside, with a soft edge; metres."""
+    return np.clip((radius - distance) / softness + 0.5, 0, 1)
+
+
+def _blush(points: BodyFields, marks: Landmarks) -> NDArray:
+    amount = np.zeros(len(points.position))
+    nose = 0.5 * (0.5 * (marks.eye_left + marks.eye_right) + marks.mouth) + np.array([0, 0, 0.02])
+    for center, size in (
+        (marks.eye_left + [0.012, -0.038, 0], 0.022),
+        (marks.eye_right + [-0.012, -0.038, 0], 0.022),
+        (nose, 0.016),
+    ):
+        amount += np.exp(-0.5 * ((points.position - center) ** 2).sum(1) / size**2)
+    fingertips = 0.5 * np.clip(points.arm_t - 2.3, 0, 0.4) * points.arm
+    return amount + fingertips
+
+
+def _beard(points: BodyFields, marks: Landmarks) -> NDArray:
+    offset = points.position - marks.mouth
+    moustache = _fade(np.hypot(offset[:, 0] / 4, offset[:, 1] - 0.012), 0.006, 0.006)
+    below = _fade(offset[:, 1], -0.002, 0.025) + 0.8 * moustache
+    front = _fade(-offset[:, 2], 0.075, 0.04) * _fade(-offset[:, 1], 0.05, 0.02)
+    return np.clip(below, 0, 1) * front * (points.lip > 0.008) * (points.head > 0.5)
+
+
+def _eyebrows(points: BodyFields, marks: Landmarks, rng: np.random.Generator) -> NDArray:
+    height, thickness = rng.uniform(0.019, 0.024), rng.uniform(0.0022, 0.0042)
+    x = np.abs(points.position[:, 0]) - marks.eye_left[0]
+    arch = marks.eye_left[1] + height - 8.0 * (x - 0.004) ** 2
+    vertical = np.abs(points.position[:, 1] - arch)
+    taper = np.clip(1.2 - np.clip(x, 0, 1) / 0.035, 0.3, 1)
+    inside = _fade(np.abs(x - 0.002), 0.020, 0.003) * (points.position[:, 2] > marks.eye_left[2] - 0.02)
+    return _fade(vertical, thickness, 0.0018) * taper * inside
+
+
+def eye_texture(rng: np.random.Generator, size: int = 96) -> NDArray[np.float32]:
+    """Eye picture for a frontal planar projection that spans the eyeball, linear RGB ``(size, size, 3)``."""
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    radius = np.hypot(*np.meshgrid(axis, axis))
+    iris = _IRIS_COLORS[rng.integers(len(_IRIS_COLORS))] * rng.uniform(0.8, 1.2)
+    white = np.array([0.90, 0.88, 0.86])
+    colors = np.broadcast_to(white, (size, size, 3)).copy()
+    ring = np.clip((0.50 - radius) * 14 + 0.5, 0, 1)[..., None]
+    colors = colors + (iris * np.clip(0.45 + radius[..., None] * 1.1, 0, 1) - colors) * ring
+    pupil = np.clip((0.21 - radius) * 14 + 0.5, 0, 1)[..., None]
+    return srgb_to_linear(np.clip(colors * (1 - pupil) + 0.02 * pupil, 0, 1)).astype(np.float32)
