@@ -277,3 +277,14 @@ def test_a_group_is_decoded_once_per_request(counter_video, monkeypatch):
     reader.read([23, 16, 19, 17, 40, 41])
     assert calls == [16, 40]
     reader.close()
+
+
+@pytest.mark.parametrize("name", ["sports2d_video/demo.mp4", "pose2sim_multiview/cam01.mp4"])
+def test_random_access_equals_reading_in_order_on_real_videos(samples, name):
+    asked = [3, 59, 17, 58, 30]
+    in_order = {index: image for index, image in iterate_frames(samples / name, 0, 60) if index in asked}
+    picked = read_frames(samples / name, asked)
+    assert sorted(picked) == sorted(in_order) == sorted(asked)
+    assert all(np.array_equal(picked[index], in_order[index]) for index in asked)
+    assert not np.array_equal(picked[58], picked[59])
+    assert read_frames(samples / name, [probe_video(samples / name).frames - 1])
