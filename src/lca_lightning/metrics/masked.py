@@ -24,9 +24,10 @@ class MaskedProtocol(Metric):
     With ``m`` the mask binarised at 0.5 and ``d`` the difference to the image: ``l1 = sum m|d| / 3 sum m``,
     ``psnr = -10 log10(sum m d^2 / 3 sum m)``; ``lpips`` (AlexNet) compares both images composited on white by
     the mask, cropped to its box and resized; ``l1_full = sum m|d| / 3HW``; ``alpha_iou`` compares alpha and
-    mask, both binarised at 0.5; ``energy_outside`` is the share of the rendered alpha outside the mask. Scores are
-    means over images by subject, then over subjects. An image seen twice (padding that evens out processes)
-    counts once, one with an empty mask not at all.
+    mask, both binarised at 0.5; ``energy_outside`` is the share of the rendered alpha outside the mask.
+
+    Scores are means over images by subject, then over subjects. An image seen twice (padding that evens out
+    processes) counts once, one with an empty mask not at all.
 
     Args:
         lpips: A loaded ``LPIPS("alex")`` to share; None loads one, False leaves the score out.

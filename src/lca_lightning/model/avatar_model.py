@@ -123,6 +123,8 @@ class AvatarModel(nn.Module):
         body = self._image_tokens(references.body_BV3HW, body_pack, face=False)
         face = self._image_tokens(references.face_BV3hw, face_pack, face=True)
         geometry = self.tokenizer.geometry(self.anchors.positions_A3)
+        if not face_pack.count:  # DDP needs a gradient for every parameter, be it zero
+            geometry = geometry + 0.0 * self.tokenizer.face_type.sum()
         return self.encoder(geometry.expand(references.view_mask_BV.shape[0], -1, -1), body, face)
 
     def _image_tokens(self, images_BV3HW: Tensor, pack: ImagePack, face: bool) -> ImageTokens:

@@ -1,0 +1,162 @@
+"""The masked protocol against plain numpy, by hand, and over processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import Tensor
+
+from lca_lightning.errors import DataError, MissingAssetError
+from lca_lightning.losses.perceptual import LPIPS
+from lca_lightning.metrics.masked import MaskedProtocol
+
+SUBJECTS = ("ann", "ann", "ann", "bob", "bob")
+
+
+def make_frames(count: int = 5) -> dict[str, Tensor]:
+    """Random images of 12 x 10 pixels with rectangular masks."""
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.zeros(count, 1, 1, 12, 10)
+    for index in range(count):
+        masks[index, ..., 2 : 8 + index % 3, 1 : 6 + index % 4] = 0.9
+    return {
+        "predicted": torch.rand(count, 1, 3, 12, 10, generator=generator),
+        "alphas": torch.rand(count, 1, 1, 12, 10, generator=generator),
+        "images": torch.rand(count, 1, 3, 12, 10, generator=generator),
+        "masks": masks,
+    }
+
+
+def update(metric: MaskedProtocol, frames: dict[str, Tensor], rows: list[int]) -> None:
+    """Score the rows, one batch each."""
+    for row in rows:
+        parts = (frames[name][row : row + 1] for name in ("predicted", "alphas", "images", "masks"))
+        metric.update(*parts, [SUBJECTS[row]], [[f"clip/front/{row}"]])
+
+
+def numpy_scores(frames: dict[str, Tensor], row: int) -> dict[str, float]:
+    """The formulas of the protocol, written once more with loops over pixels."""
+    predicted, alpha, image, mask = (
+        frames[name][row, 0].numpy().astype(np.float64) for name in ("predicted", "alphas", "images", "masks")
+    )
+    absolute = squared = area = both = either = outside = energy = 0.0
+    height, width = mask.shape[1:]
+    for y in range(height):
+        for x in range(width):
+            inside = mask[0, y, x] > 0.5
+            covered = alpha[0, y, x] > 0.5
+            area += inside
+            both += inside and covered
+            either += inside or covered
+            energy += alpha[0, y, x]
+            outside += 0.0 if inside else alpha[0, y, x]
+            if inside:
+                absolute += np.abs(predicted[:, y, x] - image[:, y, x]).sum()
+                squared += ((predicted[:, y, x] - image[:, y, x]) ** 2).sum()
+    return {
+        "psnr": -10 * np.log10(squared / (3 * area)), "l1": absolute / (3 * area),
+        "l1_full": absolute / (3 * height * width), "alpha_iou": both / either,
+        "energy_outside": outside / energy,
+    }  # fmt: skip
+
+
+def expected_means(frames: dict[str, Tensor]) -> dict[str, float]:
+    """Mean by subject, then over subjects."""
+    rows = [numpy_scores(frames, row) for row in range(5)]
+    return {
+        name: float(np.mean([np.mean([row[name] for row in part]) for part in (rows[:3], rows[3:])]))
+        for name in rows[0]
+    }
+
+
+def assert_scores(got: dict[str, Tensor], expected: dict[str, float]) -> None:
+    for name, value in expected.items():
+        assert float(got[name]) == pytest.approx(value, rel=1e-5), name
+
+
+def test_equals_numpy_with_means_by_subject() -> None:
+    frames, metric = make_frames(), MaskedProtocol(lpips=False)
+    update(metric, frames, [0, 1, 2, 3, 4])
+    got = metric.compute()
+    assert_scores(got, expected_means(frames))
+    assert (int(got["frames"]), int(got["subjects"]), int(got["frames_without_mask"])) == (5, 2, 0)
+
+
+def test_constant_error_by_hand() -> None:
+    metric = MaskedProtocol(lpips=False)
+    masks = torch.zeros(1, 1, 1, 4, 4)
+    masks[..., :2, :] = 1.0
+    images = torch.full((1, 1, 3, 4, 4), 0.5)
+    predicted = torch.full((1, 1, 3, 4, 4), 0.6)
+    predicted[..., 2:, :] = 1.0  # outside the mask: must not count
+    alphas = torch.zeros(1, 1, 1, 4, 4)
+    alphas[..., 1:3, :] = 0.8
+    metric.update(predicted, alphas, images, masks, ["ann"], [["clip/front/0"]])
+    expected = {"psnr": 20.0, "l1": 0.1, "l1_full": 0.05, "alpha_iou": 4 / 12, "energy_outside": 0.5}
+    assert_scores(metric.compute(), expected)
+
+
+def test_repeated_frames_count_once_and_empty_masks_not_at_all() -> None:
+    frames = make_frames()
+    metric = MaskedProtocol(lpips=False)
+    update(metric, frames, [0, 1, 2, 3, 4, 4, 4, 0])
+    empty = {name: value[:1] for name, value in frames.items()} | {"masks": torch.zeros(1, 1, 1, 12, 10)}
+    metric.update(
+        *(empty[name] for name in ("predicted", "alphas", "images", "masks")), ["cy"], [["clip/a/0"]]
+    )
+    got = metric.compute()
+    assert_scores(got, expected_means(frames))
+    assert (int(got["frames"]), int(got["subjects"]), int(got["frames_without_mask"])) == (5, 2, 1)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_perfect_image_is_finite_and_nothing_is_an_error() -> None:
+    metric = MaskedProtocol(lpips=False)
+    with pytest.raises(DataError, match="No frame was evaluated"):
+        metric.compute()
+    frames = make_frames(1)
+    metric.update(frames["images"], frames["alphas"], frames["images"], frames["masks"], ["ann"], [["a/b/0"]])
+    assert float(metric.compute()["psnr"]) == pytest.approx(100.0)
+
+
+def test_lpips_ignores_what_lies_outside_the_mask() -> None:
+    try:
+        network = LPIPS("alex")
+    except MissingAssetError as error:
+        pytest.skip(str(error))
+    metric = MaskedProtocol(lpips=network, lpips_size=64)
+    frames = make_frames(1)
+    soiled = torch.where(frames["masks"] > 0.5, frames["images"], torch.zeros(()))
+    metric.update(soiled, frames["alphas"], frames["images"], frames["masks"], ["ann"], [["a/b/0"]])
+    assert float(metric.compute()["lpips"]) == pytest.approx(0.0, abs=1e-6)
+    metric.reset()
+    update(metric, frames, [0])
+    assert float(metric.compute()["lpips"]) > 0.05
+    assert not metric.state_dict()
+
+
+def _worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    metric = MaskedProtocol(lpips=False)
+    # Five frames over two processes: the sampler repeats frame 0 to even them out; batches differ in number.
+    update(metric, make_frames(), [0, 2, 4] if rank == 0 else [1, 3, 0])
+    scores = {name: float(value) for name, value in metric.compute().items()}
+    torch.save(scores, Path(folder) / f"scores{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_same_scores_as_one(tmp_path: Path) -> None:
+    multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        scores = torch.load(tmp_path / f"scores{rank}.pt", weights_only=True)
+        assert_scores(
+            {name: torch.tensor(value) for name, value in scores.items()}, expected_means(make_frames())
+        )
+        assert scores["frames"] == 5
