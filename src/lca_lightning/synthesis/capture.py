@@ -151,6 +151,9 @@ def synthesize(
     if not 0 <= held_out <= subjects:
         raise UsageError(f"The number of test subjects must lie between 0 and {subjects}, got {held_out}.")
     load_mitsuba()
+    if settings.motion is not None:  # before anything is written
+        rig = _cached_rig(settings.rig)
+        _load_clip(settings, rig, rig.neutral_identity())
     root = Path(root)
     write_dataset_header(root, kind=kind, rig=settings.rig, licence=LICENCE, provenance=PROVENANCE)
     missing = [
@@ -296,12 +299,7 @@ def _motion(settings: CaptureSettings, rig: Rig, person: Person, rng: np.random.
     drawn = procedural_motion(rig, person.identity_I, settings.frames, settings.fps, rng, turns)
     if settings.motion is None:
         return drawn
-    clip = load_motion(settings.motion, rig, person.identity_I, settings.fps)
-    if len(clip) < settings.frames:
-        raise UsageError(
-            f"{settings.motion} has {len(clip)} frames at {settings.fps:g} per second but {settings.frames}"
-            " were asked for; lower --frames or give a longer motion."
-        )
+    clip = _load_clip(settings, rig, person.identity_I)
     start = int(rng.integers(0, len(clip) - settings.frames + 1))
     stretch = clip.slice(start, start + settings.frames)
     assert drawn.gaze_T8 is not None
@@ -309,6 +307,18 @@ def _motion(settings: CaptureSettings, rig: Rig, person: Person, rng: np.random.
     return replace(
         stretch, rotations_TJ3=rotations.numpy(), expression_TE=drawn.expression_TE, gaze_T8=drawn.gaze_T8
     )
+
+
+def _load_clip(settings: CaptureSettings, rig: Rig, identity_I: torch.Tensor) -> Motion:
+    """The motion file at the wanted frame rate, long enough."""
+    assert settings.motion is not None
+    clip = load_motion(settings.motion, rig, identity_I, settings.fps)
+    if len(clip) < settings.frames:
+        raise UsageError(
+            f"{settings.motion} has {len(clip)} frames at {settings.fps:g} per second but {settings.frames}"
+            " were asked for; lower --frames or give a longer motion."
+        )
+    return clip
 
 
 def finish_picture(
