@@ -50,6 +50,11 @@ class Motion:
         """Number of frames ``T``."""
         return int(self.rotations_TJ3.shape[0])
 
+    def __getitem__(self, frame: int) -> Motion:
+        """One frame as a motion of length 1; negative numbers count from the end."""
+        index = range(len(self))[frame]
+        return self.slice(index, index + 1)
+
     def slice(self, start: int, stop: int, step: int = 1) -> Motion:
         """Frames ``start`` to ``stop`` (excluded), counted from 0; raises UsageError when none is left."""
         chosen = range(len(self))[start:stop:step]
