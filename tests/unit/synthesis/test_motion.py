@@ -53,9 +53,9 @@ def test_equal_angles_on_both_sides_give_a_mirrored_body(rig: AnnyRig) -> None:
     identity = rig.neutral_identity()
     pose = _Pose(rig, identity, 1)
     angle = np.array([0.4])
-        ("upperarm01", "z"), ("upperarm01", "x"), ("lowerarm01", "hinge"), ("lowerarm02", "bone"),
-        ("upperleg01", "y"), ("lowerleg01", "x"), ("upperarm01", "bone"),
-                        ("upperleg01", "y"), ("lowerleg01", "x"), ("upperarm01", "bone")):  # fmt: skip
+    turns = [("upperarm01", "z"), ("upperarm01", "x"), ("upperarm01", "bone"), ("lowerarm01", "hinge")]
+    turns += [("lowerarm02", "bone"), ("upperleg01", "y"), ("lowerleg01", "x")]
+    for joint, axis in turns:
         pose.both_sides(joint, axis, angle, angle)
     reference = rig.reference_pose()
     with torch.no_grad():
