@@ -12,6 +12,8 @@ from av.container import InputContainer
 
 from lca_lightning.errors import DataError
 
+BT709 = 1  # of matrix, primaries and transfer, the number of H.273
+
 
 class VideoError(DataError):
     """A video file cannot be read or written."""

@@ -14,7 +14,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from lca_lightning.datasets.video_index import VideoError, VideoIndex, build_index, open_video
+from lca_lightning.datasets.video_index import BT709, VideoError, VideoIndex, build_index, open_video
 
 _OPEN_READERS = 32
 
@@ -206,7 +206,10 @@ class VideoReader:
         return frame in self._good_of_group[start]
 
     def _to_array(self, picture: VideoFrame) -> np.ndarray:
-        image = picture.to_ndarray(format=self._pixel_format)
+        # PyAV before 17 converts by the file's matrix only where the (unused) matrix of the result differs
+        matrices = ("ITU709", "ITU601") if picture.colorspace == BT709 else (None, None)
+        converted = picture.reformat(None, None, self._pixel_format, *matrices)
+        image = converted.to_ndarray()
         turns = round(picture.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 

@@ -11,9 +11,9 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from lca_lightning.datasets.video_index import VideoError, build_index
+from lca_lightning.datasets.video_index import BT709, VideoError, build_index
 
-_BT709 = 1  # matrix, primaries, transfer and range: the numbers of H.273; range 1 is studio swing
+_STUDIO_SWING = 1  # luma from 16 to 235
 _COLOR_FORMATS = (".mp4", ".mkv", ".mov")
 
 
@@ -84,8 +84,8 @@ class VideoWriter:
         context = stream.codec_context
         context.gop_size = keyframe_interval
         context.max_b_frames = 0
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = 1
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = _STUDIO_SWING
         return stream
 
     def add(self, image: np.ndarray) -> None:
