@@ -2,4 +2,73 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lca_lightning.avatar.create import AvatarCreator, PreparedPhotos
+    from lca_lightning.rig.rig import Rig
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Avatar",
+    "Camera",
+    "contact_sheet",
+    "load_avatar",
+    "load_model",
+    "load_motion",
+    "load_rig",
+    "turntable",
+]
+
+_HOMES = {
+    "Avatar": "avatar", "Camera": "avatar", "contact_sheet": "avatar", "load_avatar": "avatar",
+    "turntable": "avatar", "load_motion": "rig.motion_retarget", "load_rig": "rig",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that ``import lca_lightning`` stays instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lca_lightning' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lca_lightning.{_HOMES[name]}"), name)
+
+
+def load_model(path: str | Path, device: str | None = None) -> AvatarCreator:
+    """Load a trained model that makes avatars: ``load_model(path).create(images)``.
+
+    Args:
+        path: Checkpoint written by ``lca fit``.
+        device: ``cpu`` or ``cuda``; CUDA where there is one when None.
+
+    Returns:
+        The model with what finds people in photos.
+
+    Raises:
+        CheckpointError: Missing, damaged, or of another format; one sentence.
+        MissingAssetError: The backbone's weights are not on this machine.
+    """
+    from lca_lightning.avatar.create import AvatarCreator, model_from_checkpoint, photo_format_of
+    from lca_lightning.avatar.devices import pick_device
+    from lca_lightning.training.checkpoints import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    model = model_from_checkpoint(checkpoint, str(path)).to(pick_device(device))
+    return AvatarCreator(model, photo_format_of(checkpoint), _prepare_photos)
+
+
+def _prepare_photos(images: Sequence[np.ndarray], rig: Rig, identity: str) -> PreparedPhotos:
+    """Find the person in photos and fit one body to all of them."""
+    from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
+    from lca_lightning.preprocessing.photos import fit_photos
+
+    fitted = fit_photos(images, rig, fit_identity=identity == "fit")
+    photos = tuple(
+        ReferencePhoto(photo.image_HW3, photo.mask_HW, photo.face_box_4) for photo in fitted.photos
+    )
+    return PreparedPhotos(photos, fitted.identity_I, tuple(fitted.joints_at_prior))

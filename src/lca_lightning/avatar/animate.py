@@ -45,7 +45,12 @@ def posed_joints(avatar: Avatar, motion: Motion) -> Tensor:
 
 
 def animate_video(
-    avatar: Avatar, motion: Motion, path: str | Path, view: View, quiet: bool = False
+    avatar: Avatar,
+    motion: Motion,
+    path: str | Path,
+    view: View,
+    quiet: bool = False,
+    correctives: bool = True,
 ) -> list[Camera]:
     """Render a motion to an H.264 video.
 
@@ -55,6 +60,7 @@ def animate_video(
         path: An ``.mp4``, written atomically.
         view: Size, camera and background.
         quiet: Show no progress bar.
+        correctives: Whether pose and expression correct the Gaussians; else skinning alone.
 
     Returns:
         The cameras used, one per frame.
@@ -68,7 +74,7 @@ def animate_video(
     facing = facing_direction(torch.from_numpy(motion.rotations_TJ3)).to(joints)
     cameras = plan_cameras(joints, view.camera, view.width, view.height, motion.fps, facing)
     frames = (
-        avatar.animate(motion[index]).render(camera, background=view.background).color_TCHW
+        avatar.animate(motion[index], correctives).render(camera, background=view.background).color_TCHW
         for index, camera in enumerate(cameras)
     )
     write_video(frames, path, motion.fps, len(cameras), quiet)

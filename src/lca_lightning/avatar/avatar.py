@@ -250,8 +250,8 @@ def attach_rig(name: str, identity_I: Tensor, joints_J3: Tensor) -> Rig:
     sizes = (rig.identity_size, len(rig.joint_names))
     if (len(identity_I), len(joints_J3)) != sizes:
         raise CheckpointError(
-            f"The avatar has {len(identity_I)} identity values and {len(joints_J3)} joints, but this release's "
-            f"rig {name} has {sizes[0]} and {sizes[1]}; create the avatar again."
+            f"The avatar has {len(identity_I)} identity values and {len(joints_J3)} joints, but the rig of "
+            f"this release, {name}, has {sizes[0]} and {sizes[1]}; create the avatar again."
         )
     joints = rig.canonical_joints(identity_I[None])[0]
     if not torch.allclose(joints, joints_J3, atol=1e-4):

@@ -19,6 +19,7 @@ from lca_lightning.datasets.format import mask_box
 from lca_lightning.errors import CheckpointError, DataError
 from lca_lightning.model.avatar_model import AvatarModel, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
+from lca_lightning.rig.rig import Rig
 
 IdentityChoice = Literal["fit", "neutral"]
 IDENTITY_CHOICES: tuple[IdentityChoice, ...] = ("fit", "neutral")
@@ -69,7 +70,7 @@ class PhotoFormat:
     background: float
 
 
-PhotoPreparer = Callable[[Sequence[np.ndarray], AvatarModel, IdentityChoice], PreparedPhotos]
+PhotoPreparer = Callable[[Sequence[np.ndarray], Rig, IdentityChoice], PreparedPhotos]
 
 
 class AvatarCreator:
@@ -82,7 +83,7 @@ class AvatarCreator:
     """
 
     def __init__(self, model: AvatarModel, photo_format: PhotoFormat, prepare: PhotoPreparer) -> None:
-        self.model, self.photo_format, self.prepare = model, photo_format, prepare
+        self.model, self.photo_format, self._prepare = model, photo_format, prepare
 
     def create(self, images: Sequence[np.ndarray], identity: IdentityChoice = "fit") -> Avatar:
         """Make an avatar from photos of one person.
@@ -97,9 +98,21 @@ class AvatarCreator:
         Raises:
             DataError: No photo, no person in one, or more than one person.
         """
-        return self.create_prepared(self.prepare(images, self.model, identity), identity)
+        return self.create_prepared(self.prepare(images, identity), identity)
 
-    def create_prepared(self, prepared: PreparedPhotos, identity: IdentityChoice = "fit") -> Avatar:
+    def prepare(self, images: Sequence[np.ndarray], identity: IdentityChoice = "fit") -> PreparedPhotos:
+        """Only find the person, face and body in photos; see `create` for the arguments and errors."""
+        if not images:
+            raise DataError("An avatar needs at least one photo.")
+        for number, image in enumerate(images, 1):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise DataError(
+                    f"Photo {number} must be uint8 of shape (H, W, 3), "
+                    f"got {image.dtype} of shape {image.shape}."
+                )
+        return self._prepare(images, self.model.rig, identity)
+
+    def create_prepared(self, prepared: PreparedPhotos, identity: str = "given") -> Avatar:
         """Make an avatar from photos whose person, face and identity are known already."""
         references = build_references(prepared.photos, self.photo_format)
         origin = Origin(len(prepared.photos), identity, prepared.joints_at_prior, lca_lightning.__version__)

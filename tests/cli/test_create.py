@@ -1,0 +1,178 @@
+"""``lca create``: an avatar and its contact sheet from photos, and one sentence for what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lca_lightning
+from lca_lightning.avatar import load_avatar
+from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
+from lca_lightning.avatar.photos import read_photo
+from lca_lightning.cli.main import main
+from lca_lightning.errors import CheckpointError, DataError
+from lca_lightning.model.avatar_model import AvatarModel
+from lca_lightning.model.backbone import load_backbone
+from lca_lightning.model.configuration import AvatarModelConfig
+from lca_lightning.rig.anny import AnnyRig
+from lca_lightning.training.checkpoints import make_block
+
+CONFIG = AvatarModelConfig(
+    backbone="random-tiny", width=32, layers=1, heads=2, anchors=64, gaussians_per_anchor=1,
+    decoder_hidden=16, adaln_gate_init=0.5, scale_limit_start=0.08, scale_limit_end=0.1,
+)  # fmt: skip
+RECIPE = "data:\n  init_args:\n    image_size: [64, 48]\n    face_size: [32, 32]\n    background: 0.5\n"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(rig: AnnyRig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = AvatarModel(CONFIG, rig, load_backbone("random-tiny"))
+    torch.nn.init.normal_(model.canonical_decoder.layers[-1].weight, std=0.05)
+    block = make_block(rig="anny", anchors=64, backbone="random-tiny", model=CONFIG, config=RECIPE)
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    torch.save({"state_dict": state, "lca": block}, path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Photos of different sizes and kinds."""
+    generator = np.random.default_rng(0)
+    paths = []
+    for name, size in (("a.png", (120, 90)), ("b.jpg", (200, 300)), ("c.webp", (97, 131))):
+        Image.fromarray(generator.integers(0, 255, (*size, 3), np.uint8)).save(tmp_path / name)
+        paths.append(tmp_path / name)
+    return paths
+
+
+def prepare_by_middle(images: Sequence[np.ndarray], rig: AnnyRig, identity: str) -> PreparedPhotos:
+    """Stands in for the search of people: the person fills the middle of each picture."""
+    prepared = []
+    for image in images:
+        mask = np.zeros(image.shape[:2], np.uint8)
+        height, width = mask.shape
+        mask[height // 8 : -height // 8, width // 4 : -width // 4] = 255
+        prepared.append(ReferencePhoto(image, mask, np.array([width / 3, 10, width / 2, 40])))
+    values = rig.neutral_identity()
+    values[0] = 0.9
+    return PreparedPhotos(tuple(prepared), values if identity == "fit" else None, ("foot.L",))
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lca_lightning, "_prepare_photos", prepare_by_middle)
+
+
+def status_of(*words: object) -> int:
+    try:
+        main([str(word) for word in words])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.usefixtures("prepared")
+def test_create_writes_avatar_and_sheet(
+    tmp_path: Path, checkpoint: Path, photos: list[Path], capsys: pytest.CaptureFixture[str], rig: AnnyRig
+) -> None:
+    out = tmp_path / "made" / "me.lca"
+    assert status_of("create", "--ckpt_path", checkpoint, "--images", *photos, "--out", out) == 0
+    avatar = load_avatar(out)
+    assert avatar.origin.photos == 3 and avatar.origin.identity == "fit"
+    assert avatar.origin.joints_at_prior == ("foot.L",)
+    expected = rig.canonical_joints(prepare_by_middle([], rig, "fit").identity_I[None])[0]  # type: ignore[index]
+    torch.testing.assert_close(avatar.joints_J3, expected)
+    text = capsys.readouterr().out
+    assert "Not seen in any photo, left as usual: foot.L" in text and " s, avatar made in " in text
+    assert Image.open(out.with_suffix(".png")).width > 400
+    assert sorted(path.name for path in out.parent.iterdir()) == ["me.lca", "me.png"]
+
+
+@pytest.mark.usefixtures("prepared")
+def test_the_neutral_body_comes_with_a_warning(
+    tmp_path: Path, checkpoint: Path, photos: list[Path], capsys: pytest.CaptureFixture[str], rig: AnnyRig
+) -> None:
+    words = ["create", "--ckpt_path", checkpoint, "--images", photos[0], "--out", tmp_path / "a.lca"]
+    assert status_of(*words, "--identity", "neutral") == 0
+    assert "warning: the neutral body" in capsys.readouterr().err
+    assert torch.equal(load_avatar(tmp_path / "a.lca").identity_I, rig.neutral_identity())
+
+
+@pytest.mark.usefixtures("prepared")
+def test_photos_are_cut_as_in_training(checkpoint: Path, photos: list[Path]) -> None:
+    creator = lca_lightning.load_model(checkpoint, "cpu")
+    assert creator.photo_format.image_size == (64, 48) and creator.photo_format.background == 0.5
+    images = [read_photo(path) for path in photos]
+    first, again = creator.create(images), creator.create(images[::-1])
+    torch.testing.assert_close(
+        first.canonical.color_logits_BG3, again.canonical.color_logits_BG3, atol=1e-5, rtol=0
+    )
+    other = creator.create([255 - image for image in images])
+    assert float((first.canonical.color_logits_BG3 - other.canonical.color_logits_BG3).abs().max()) > 1e-3
+    with pytest.raises(DataError, match="at least one photo"):
+        creator.create([])
+    with pytest.raises(DataError, match="Photo 1 must be uint8"):
+        creator.create([np.zeros((4, 4), np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is no photo"),
+        (b"", "is empty"),
+        (b"\xff\xd8\xff rubbish", "cannot be read as a picture"),
+    ],
+)
+def test_unreadable_photos(
+    tmp_path: Path, checkpoint: Path, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "a.jpg"
+    if content is not None:
+        photo.write_bytes(content)
+    words = ["create", "--ckpt_path", checkpoint, "--images", photo, "--out", tmp_path / "a.lca"]
+    assert status_of(*words) == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error
+    assert not (tmp_path / "a.lca").exists()
+
+
+def test_photos_are_upright_opaque_and_not_too_large(tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (100, 80), (255, 0, 0, 0))
+    picture.putpixel((99, 0), (0, 0, 255, 255))
+    picture.save(tmp_path / "a.png")
+    assert tuple(read_photo(tmp_path / "a.png")[40, 50]) == (255, 255, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to show
+    wide = Image.new("RGB", (5000, 400), "red")
+    wide.save(tmp_path / "b.jpg", exif=exif)
+    assert read_photo(tmp_path / "b.jpg").shape == (2560, 205, 3)
+    Image.new("RGB", (20, 200)).save(tmp_path / "c.png")
+    with pytest.raises(DataError, match="only 20x200 pixels"):
+        read_photo(tmp_path / "c.png")
+
+
+def test_a_checkpoint_that_does_not_fit_itself(tmp_path: Path, checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["lca"]["model"]["width"] = 64
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="do not fit their own configuration") as caught:
+        lca_lightning.load_model(tmp_path / "a.ckpt", "cpu")
+    assert "\n" not in str(caught.value)
+    content["lca"]["model"]["wings"] = 2
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="does not know \\(wings\\)"):
+        lca_lightning.load_model(tmp_path / "a.ckpt", "cpu")
+
+
+def test_the_public_names_exist() -> None:
+    for name in lca_lightning.__all__:
+        assert getattr(lca_lightning, name) is not None
+    with pytest.raises(AttributeError):
+        _ = lca_lightning.nothing
