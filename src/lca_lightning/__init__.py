@@ -62,13 +62,34 @@ def load_model(path: str | Path, device: str | None = None) -> AvatarCreator:
     return AvatarCreator(model, photo_format_of(checkpoint), _prepare_photos)
 
 
-def _prepare_photos(images: Sequence[np.ndarray], rig: Rig, identity: str) -> PreparedPhotos:
-    """Find the person in photos and fit one body to all of them."""
-    from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
-    from lca_lightning.preprocessing.photos import fit_photos
+def _prepare_photos(images: Sequence[str | Path | np.ndarray], rig: Rig) -> PreparedPhotos:
+    """Find the person in photos and fit one body to all of them, with a progress bar."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
 
-    fitted = fit_photos(images, rig, fit_identity=identity == "fit")
-    photos = tuple(
-        ReferencePhoto(photo.image_HW3, photo.mask_HW, photo.face_box_4) for photo in fitted.photos
+    from lca_lightning.avatar.avatar import Camera
+    from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
+    from lca_lightning.preprocessing.fitted_clip import MONOCULAR
+    from lca_lightning.preprocessing.photos import fit_photos
+    from lca_lightning.rig.motion import Motion
+    from lca_lightning.rig.rig import load_rig
+
+    on_cpu = load_rig(rig.name)  # the model's own may be on another device
+    with tqdm(total=sum(MONOCULAR.steps), desc="fitting the body", unit="step", delay=1) as bar:
+        fits = fit_photos(images, on_cpu, bar.update)
+    rotations = np.stack([fit.rotations_J3 for fit in fits.photos]).astype(np.float32)
+    translation = np.stack([fit.translation_3 for fit in fits.photos]).astype(np.float32)
+    gaze = np.stack([fit.gaze_8 for fit in fits.photos]).astype(np.float32)
+    cameras = []
+    for fit in fits.photos:
+        height, width = fit.mask_HW.shape
+        w2c, K = (torch.from_numpy(part).float() for part in (fit.w2c_44, fit.K_33))
+        cameras.append(Camera(w2c, K, width, height))
+    return PreparedPhotos(
+        tuple(ReferencePhoto(fit.image_HW3, fit.mask_HW, fit.face_box_4) for fit in fits.photos),
+        torch.from_numpy(fits.identity_I).float(),
+        fits.hidden_joints,
+        Motion(rotations, translation, 1.0, gaze_T8=gaze),
+        tuple(cameras),
     )
-    return PreparedPhotos(photos, fitted.identity_I, tuple(fitted.joints_at_prior))

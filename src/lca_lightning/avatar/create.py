@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,13 +13,14 @@ import yaml
 from torch import Tensor
 
 import lca_lightning
-from lca_lightning.avatar.avatar import Avatar, Origin, Surface
+from lca_lightning.avatar.avatar import Avatar, Camera, Origin, Surface
 from lca_lightning.batch import References
 from lca_lightning.datasets.crops import crop_frame, replace_background
 from lca_lightning.datasets.format import mask_box
-from lca_lightning.errors import CheckpointError, DataError
+from lca_lightning.errors import CheckpointError, ConfigError, DataError
 from lca_lightning.model.avatar_model import AvatarModel, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
+from lca_lightning.rig.motion import Motion
 from lca_lightning.rig.rig import Rig
 
 IdentityChoice = Literal["fit", "neutral"]
@@ -32,7 +34,7 @@ class ReferencePhoto:
     Args:
         image_HW3: uint8 sRGB, any size.
         mask_HW: uint8, 255 on the person.
-        face_box_4: Left, top, right, bottom of the face in pixels, None where no face is seen.
+        face_box_4: Left, top, right, bottom of the face in pixels, None or NaN where no face is seen.
     """
 
     image_HW3: np.ndarray
@@ -48,11 +50,15 @@ class PreparedPhotos:
         photos: The photos in order.
         identity_I: The rig's identity values fitted over all photos; None for the neutral body.
         joints_at_prior: Joints that no photo showed.
+        poses: The person's pose in each photo, if known, one frame per photo.
+        cameras: The camera of each photo, if known.
     """
 
     photos: tuple[ReferencePhoto, ...]
     identity_I: Tensor | None = None
     joints_at_prior: tuple[str, ...] = ()
+    poses: Motion | None = None
+    cameras: tuple[Camera, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class PhotoFormat:
     background: float
 
 
-PhotoPreparer = Callable[[Sequence[np.ndarray], Rig, IdentityChoice], PreparedPhotos]
+Photo = str | Path | np.ndarray
+PhotoPreparer = Callable[[Sequence[Photo], Rig], PreparedPhotos]
 
 
 class AvatarCreator:
@@ -85,32 +92,27 @@ class AvatarCreator:
     def __init__(self, model: AvatarModel, photo_format: PhotoFormat, prepare: PhotoPreparer) -> None:
         self.model, self.photo_format, self._prepare = model, photo_format, prepare
 
-    def create(self, images: Sequence[np.ndarray], identity: IdentityChoice = "fit") -> Avatar:
+    def create(self, images: Sequence[Photo], identity: IdentityChoice = "fit") -> Avatar:
         """Make an avatar from photos of one person.
 
         Args:
-            images: uint8 sRGB pictures ``(H, W, 3)`` of any sizes.
+            images: Files, or uint8 sRGB pictures ``(H, W, 3)``; sizes may differ.
             identity: ``fit`` one body to all photos, or ``neutral`` for the average one.
 
         Returns:
             The avatar, on the model's device.
 
         Raises:
-            DataError: No photo, no person in one, or more than one person.
+            DataError: No photo, an unreadable one, no person in one, or more than one person.
         """
         return self.create_prepared(self.prepare(images, identity), identity)
 
-    def prepare(self, images: Sequence[np.ndarray], identity: IdentityChoice = "fit") -> PreparedPhotos:
+    def prepare(self, images: Sequence[Photo], identity: IdentityChoice = "fit") -> PreparedPhotos:
         """Only find the person, face and body in photos; see `create` for the arguments and errors."""
-        if not images:
-            raise DataError("An avatar needs at least one photo.")
-        for number, image in enumerate(images, 1):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise DataError(
-                    f"Photo {number} must be uint8 of shape (H, W, 3), "
-                    f"got {image.dtype} of shape {image.shape}."
-                )
-        return self._prepare(images, self.model.rig, identity)
+        if identity not in IDENTITY_CHOICES:
+            raise ConfigError(f"identity must be one of {', '.join(IDENTITY_CHOICES)}, got {identity!r}.")
+        prepared = self._prepare(list(images), self.model.rig)
+        return prepared if identity == "fit" else replace(prepared, identity_I=None)
 
     def create_prepared(self, prepared: PreparedPhotos, identity: str = "given") -> Avatar:
         """Make an avatar from photos whose person, face and identity are known already."""
@@ -155,6 +157,28 @@ def build_references(photos: Sequence[ReferencePhoto], photo_format: PhotoFormat
         torch.ones(1, len(photos), dtype=torch.bool),
         torch.tensor([has_face]),
     )
+
+
+def photo_views(
+    prepared: PreparedPhotos, size: tuple[int, int] = (512, 384)
+) -> Iterator[tuple[Tensor, Camera | None, Motion | None]]:
+    """Photos cut around the person over white, with the camera of the cut and the pose where they are known.
+
+    Args:
+        prepared: The photos.
+        size: Height and width of the cuts in pixels.
+
+    Yields:
+        Picture ``(3, H, W)``, camera and pose.
+    """
+    for index, photo in enumerate(prepared.photos):
+        camera = prepared.cameras[index] if prepared.cameras else None
+        K_33 = np.eye(3) if camera is None else camera.K_33.numpy()
+        crop = crop_frame(photo.image_HW3, photo.mask_HW, K_33, mask_box(photo.mask_HW), None, size, size)
+        picture = replace_background(crop.image_HW3, crop.mask_HW, 1.0)
+        if camera is not None:
+            camera = Camera(camera.w2c_44, torch.from_numpy(crop.K_33), size[1], size[0])
+        yield picture, camera, prepared.poses[index] if prepared.poses is not None else None
 
 
 @torch.no_grad()

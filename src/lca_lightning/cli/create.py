@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lca_lightning.avatar import Avatar
     from lca_lightning.avatar.create import PreparedPhotos
-
-VIEWS = 4
 
 
 def add_parser(subparsers: Any) -> None:
@@ -39,9 +39,7 @@ def run(namespace: argparse.Namespace) -> None:
 
     import lca_lightning
     from lca_lightning.avatar import save_avatar
-    from lca_lightning.avatar.photos import read_photo
 
-    images = [read_photo(path) for path in namespace.images]
     creator = lca_lightning.load_model(namespace.ckpt_path, namespace.device)
     if namespace.identity == "neutral":
         print(
@@ -49,7 +47,7 @@ def run(namespace: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     start = time.perf_counter()
-    prepared = creator.prepare(images, namespace.identity)
+    prepared = creator.prepare(namespace.images, namespace.identity)
     fitted = time.perf_counter()
     avatar = creator.create_prepared(prepared, namespace.identity)
     made = time.perf_counter()
@@ -65,15 +63,20 @@ def run(namespace: argparse.Namespace) -> None:
 
 
 def write_sheet(avatar: Avatar, prepared: PreparedPhotos, path: Path) -> Path:
-    """Photos with the background taken out, then the avatar from four sides."""
-    import torch
-
+    """Cuts of the photos, the avatar as each photo saw the person, the avatar from four sides."""
     from lca_lightning.avatar import contact_sheet, turntable_images
-    from lca_lightning.datasets.crops import replace_background
+    from lca_lightning.avatar.create import photo_views
 
-    photos = [replace_background(photo.image_HW3, photo.mask_HW, 1.0) for photo in prepared.photos[:VIEWS]]
-    blank = torch.ones(3, 16, 12)
-    row = photos + [blank] * (VIEWS - len(photos))
-    labels = [f"photo {index + 1}" for index in range(len(photos))] + [""] * (VIEWS - len(photos))
+    rows: dict[str, list[Tensor]] = {"photo": [], "avatar": []}
+    for cut, camera, pose in photo_views(prepared):
+        rows["photo"].append(cut)
+        if camera is not None and pose is not None:
+            rows["avatar"].append(avatar.animate(pose).render(camera).color_TCHW[0])
+    columns = max(4, len(prepared.photos))
+    images, labels = [], []
+    for name, row in rows.items():
+        padding = (columns - len(row)) if row else 0
+        images += row + [row[0].new_ones(3, 4, 3)] * padding
+        labels += [f"{name} {index + 1}" for index in range(len(row))] + [""] * padding
     sides = ["front", "left", "back", "right"]
-    return contact_sheet([*row, *turntable_images(avatar, VIEWS)], path, VIEWS, [*labels, *sides])
+    return contact_sheet([*images, *turntable_images(avatar, 4)], path, columns, [*labels, *sides])
