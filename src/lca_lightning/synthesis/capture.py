@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from lca_lightning.datasets.format import (
@@ -289,7 +290,7 @@ def _look(settings: CaptureSettings, points_TN3: NDArray, rng: np.random.Generat
         return _Look(cameras, studio_environment(rng), studio_background(height, width), 0.9)
     camera = wild_camera(points_TN3, height, width, rng)
     environment, background = wild_environment(rng), wild_background(height, width, rng)
-    return _Look([camera], environment, background, float(np.exp(rng.uniform(np.log(0.6), np.log(1.25)))))
+    return _Look([camera], environment, background, float(np.exp(rng.uniform(np.log(0.5), np.log(0.95)))))
 
 
 def _motion(settings: CaptureSettings, rig: Rig, person: Person, rng: np.random.Generator) -> Motion:
@@ -301,11 +302,23 @@ def _motion(settings: CaptureSettings, rig: Rig, person: Person, rng: np.random.
         return drawn
     clip = _load_clip(settings, rig, person.identity_I)
     start = int(rng.integers(0, len(clip) - settings.frames + 1))
-    stretch = clip.slice(start, start + settings.frames)
+    stretch = _turned(clip.slice(start, start + settings.frames), rng.uniform(0, 2 * np.pi))
     assert drawn.gaze_T8 is not None
     rotations = rig.with_gaze(torch.from_numpy(stretch.rotations_TJ3), torch.from_numpy(drawn.gaze_T8))
     return replace(
         stretch, rotations_TJ3=rotations.numpy(), expression_TE=drawn.expression_TE, gaze_T8=drawn.gaze_T8
+    )
+
+
+def _turned(motion: Motion, yaw: float) -> Motion:
+    """The motion turned about the vertical, so that files facing one way show all sides over the subjects."""
+    turn = Rotation.from_rotvec([0.0, yaw, 0.0])
+    rotations = motion.rotations_TJ3.copy()
+    rotations[:, 0] = (turn * Rotation.from_rotvec(rotations[:, 0])).as_rotvec()
+    return replace(
+        motion,
+        rotations_TJ3=rotations,
+        translation_T3=turn.apply(motion.translation_T3).astype(np.float32),
     )
 
 

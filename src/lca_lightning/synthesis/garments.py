@@ -215,7 +215,7 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
         prints.append((random_print(rng), False))
     if rng.random() < 0.35:
         prints.append((random_print(rng), True))
-    wears_skirt = rng.random() < 0.18
+    wears_skirt = rng.random() < 0.15
     leg = float(rng.choice([rng.uniform(0.55, 0.95), rng.uniform(1.85, 2.0)], p=[0.35, 0.65]))
     trousers = Trousers(
         waist=float(rng.uniform(-0.3, -0.15)),

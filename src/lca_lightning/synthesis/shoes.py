@@ -69,13 +69,13 @@ def _loft(foot_N3: NDArray, ankle: NDArray, toe: NDArray) -> tuple[NDArray, NDAr
     side = np.cross([0.0, 1.0, 0.0], forward)
     local = np.stack([(foot_N3 - ankle) @ side, foot_N3[:, 1] - ankle[1], (foot_N3 - ankle) @ forward], -1)
     low, high = local[:, 2].min() - _ROOM, local[:, 2].max() + 1.3 * _ROOM
-    turn = np.linspace(0.02, np.pi - 0.02, _ROWS)
+    turn = np.linspace(0, np.pi, _ROWS)
     along = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(turn)
     bottom, opening = local[:, 1].min() - 0.6 * _ROOM, 0.012
     angle = np.linspace(0, 2 * np.pi, _COLUMNS, endpoint=False)
     rounded = [np.sign(part) * np.abs(part) ** 0.65 for part in (np.cos(angle), np.sin(angle))]
     rows = []
-    for position, end in zip(along, np.sin(turn) ** 0.4, strict=True):
+    for position, end in zip(along, np.clip(np.sin(turn), 0, 1) ** 0.4, strict=True):
         near = local[np.abs(local[:, 2] - np.clip(position, low + 0.02, high - 0.02)) < 0.022]
         left, right = near[:, 0].min() - _ROOM, near[:, 0].max() + _ROOM
         top = min(near[:, 1].max() + _ROOM, opening)
