@@ -1,0 +1,81 @@
+"""Recipes as ``--config`` of the parser, and what a command line names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ActionConfigFile
+
+from lca_lightning.cli import recipe_files
+from lca_lightning.errors import CheckpointError, ConfigError
+from lca_lightning.training.checkpoints import BLOCK, read_checkpoint
+
+FROM_CHECKPOINT = "checkpoint:"
+NOT_STORED = ("config", "ckpt_path", "weights_only", "run_dir")
+
+
+class RecipeAction(ActionConfigFile):
+    """``--config``: a recipe by name or path, with its parts, or the configuration in ``checkpoint:FILE``."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Add the recipe's keys to the configuration parsed so far."""
+        self.apply_config(parser, cfg, self.dest, recipe_text(str(values)))
+
+
+def recipe_text(name: str) -> str:
+    """Return a recipe as one YAML text; the data root of packaged recipes is ``$LCA_DATA`` where that is set.
+
+    Args:
+        name: Bare name, path, or ``checkpoint:FILE``.
+
+    Raises:
+        UsageError: No such recipe.
+        CheckpointError: The checkpoint is not ours, or carries no configuration.
+    """
+    if name.startswith(FROM_CHECKPOINT):
+        source = name.removeprefix(FROM_CHECKPOINT)
+        stored = read_checkpoint(source)[BLOCK].get("config")
+        if not stored:
+            raise CheckpointError(f"{source} carries no configuration; give the recipe by --config.")
+        return str(stored)
+    path = recipe_files.find_recipe(name)
+    composed = recipe_files.compose(path)
+    if "LCA_DATA" in os.environ and path.is_relative_to(recipe_files.packaged_root()):
+        arguments = (composed.get("data") or {}).get("init_args") or {}
+        if "root" in arguments:
+            arguments["root"] = os.environ["LCA_DATA"]
+    return yaml.safe_dump(composed, sort_keys=False)
+
+
+def option_values(words: list[str], option: str) -> list[str]:
+    """Return the values given to an option, in order, in either spelling.
+
+    Args:
+        words: Command line.
+        option: With its dashes.
+    """
+    values = [word.split("=", 1)[1] for word in words if word.startswith(f"{option}=")]
+    following = zip(words, words[1:], strict=False)
+    return values + [value for word, value in following if word == option]
+
+
+def run_label(words: list[str]) -> str:
+    """Return the name a run is filed under: its first recipe, else ``run``."""
+    for name in option_values(words, "--config") + option_values(words, "-c"):
+        if not name.startswith(FROM_CHECKPOINT):
+            return recipe_files.recipe_label(recipe_files.find_recipe(name))
+    return "run"
+
+
+def checked_file(path: str, option: str) -> Path:
+    """Return an option's file.
+
+    Raises:
+        ConfigError: It does not exist.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"{option} names {path}, which does not exist.")
+    return Path(path)

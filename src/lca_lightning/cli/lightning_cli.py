@@ -1,0 +1,248 @@
+"""LightningCLI with recipes by name, one directory per run, checkpoints that carry their configuration."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import lca_data_modules  # also makes the data modules known by their short names
+from lca_lightning.cli.config_parsing import (
+    FROM_CHECKPOINT,
+    NOT_STORED,
+    RecipeAction,
+    checked_file,
+    option_values,
+    run_label,
+)
+from lca_lightning.cli.doctor import require_device
+from lca_lightning.cli.run_directory import choose_run_directory
+from lca_lightning.cli.usage_errors import known_keys, usage_error
+from lca_lightning.datasets.format import Dataset
+from lca_lightning.errors import ConfigError, UsageError
+from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
+from lca_lightning.training.callbacks.image_grids import ImageGrids
+from lca_lightning.training.callbacks.progress import Progress
+from lca_lightning.training.callbacks.throughput import Throughput
+from lca_lightning.training.checkpoints import read_checkpoint
+from lca_lightning.training.module import LCALightningModule
+
+CALLBACKS = {
+    "last_checkpoint": RollingCheckpoint,
+    "best_checkpoint": BestCheckpoint,
+    "image_grids": ImageGrids,
+}
+
+
+_STRICT = {"exit_on_error": False, "allow_abbrev": False}
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` to the run and hands the resolved configuration to the module's checkpoints."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Any, **_: Any) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+        stored = config.clone()
+        for key in NOT_STORED:
+            stored.pop(key, None)
+        self.text = parser.dump(stored, skip_none=False, skip_validation=True)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give every process's module the text, then write the file on one."""
+        pl_module.run_config = self.text
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml`` to the run directory, atomically."""
+        directory = Path(trainer.default_root_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = directory / "config.yaml.partial"
+        temporary.write_text(self.text, encoding="utf-8")
+        temporary.replace(directory / "config.yaml")
+
+
+class LCALightningCLI(LightningCLI):
+    """The training commands.
+
+    Args:
+        verb: One of fit, validate, test, predict.
+        words: Command line after the verb.
+    """
+
+    def __init__(self, verb: str, words: list[str]) -> None:
+        self.verb, self.words = verb, words
+        self.run_directory = Path()
+        super().__init__(
+            model_class=LCALightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_data=True,
+            save_config_callback=RunConfig,
+            seed_everything_default=0,
+            trainer_defaults={"enable_model_summary": False},
+            parser_kwargs={**_STRICT, verb: dict(_STRICT)},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=[],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Build the parser of the one command that runs: the four together take seconds."""
+        return {self.verb: LightningCLI.subcommands()[self.verb]}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make a parser whose ``--config`` understands recipes."""
+        parser = self.parser_class(**kwargs)
+        parser.add_argument("-c", "--config", action=RecipeAction, help="recipe by name or path; repeat it")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run directory and the callbacks every run has."""
+        parser.add_argument("--run_dir", type=str | None, default=None, help="run directory")
+        for key, callback in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words; a checkpoint's configuration comes first unless a resumed run names another."""
+        words = list(self.words)
+        given = option_values(words, "--ckpt_path")
+        named = option_values(words, "--config") + option_values(words, "-c")
+        if given and given[-1] not in ("null", "None"):
+            read_checkpoint(given[-1])
+            if self.verb != "fit" or not named:
+                words = ["--config", f"{FROM_CHECKPOINT}{given[-1]}", *words]
+        elif not named and not {"--help", "--print_config"} & set(words):
+            raise UsageError(_NO_RECIPE.format(verb=self.verb))
+        try:
+            self.config = parser.parse_args([self.verb, *words])
+        except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError) as error:
+            modules = {name: getattr(lca_data_modules, name) for name in lca_data_modules.__all__}
+            keys = known_keys(self._subcommand_parsers[self.verb], modules)
+            raise usage_error(str(error), self.verb, keys, modules) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Do not let a checkpoint's hyper-parameters override the recipe and the command line."""
+
+    def before_instantiate_classes(self) -> None:
+        """Check the device and the data root, and settle where the run writes."""
+        config = self.config[self.verb]
+        require_device(str(config.trainer.accelerator))
+        _check_precision(config.trainer)
+        _check_data_root(config)
+        if config.model.init_from:
+            checked_file(config.model.init_from, "model.init_from")
+        label = run_label(self.words)
+        self.run_directory = choose_run_directory(config.run_dir, config.ckpt_path, label)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Fill in what depends on the machine and the run: precision, logger, directory, progress bar."""
+        config = self.config[self.verb].trainer
+        kwargs["default_root_dir"] = str(self.run_directory)
+        if config.precision is None:
+            kwargs["precision"] = "bf16-mixed" if _runs_on_cuda(config.accelerator) else "32-true"
+        if config.logger is None or config.logger is True:
+            logs = TensorBoardLogger(self.run_directory, name="tensorboard", version="")
+            kwargs["logger"] = logs if self.verb == "fit" else False
+        own = [Throughput()] if config.enable_progress_bar is False else [Throughput(), Progress()]
+        self.trainer_defaults["callbacks"] = own
+        return super().instantiate_trainer(**kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Never unpickle a checkpoint; predictions go to files, not to memory."""
+        arguments = super()._prepare_subcommand_kwargs(subcommand)
+        arguments["weights_only"] = True
+        if subcommand == "predict":
+            arguments["return_predictions"] = False
+        return arguments
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run, and on Ctrl-C report it as such: Lightning would exit with status 1."""
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as stop:
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise
+        finally:
+            signal.signal(signal.SIGINT, handler)
+
+
+_EXPECTED = (  # what Lightning warns about and we do on purpose
+    "does not have many workers",
+    "Checkpoint directory .* exists and is not empty",
+    "The dirpath has changed",
+    "predict returned None",
+    "Total length of .list. across ranks is zero",  # no validation split
+    "isinstance.treespec, LeafSpec",
+)
+_NO_RECIPE = "`lca {verb}` needs --config RECIPE or --ckpt_path FILE; `lca recipes` lists the recipes."
+
+
+def run_training_command(verb: str, words: list[str]) -> int:
+    """Run fit, validate, test or predict.
+
+    Args:
+        verb: The command.
+        words: Command line after the verb.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        LCAError: Wrong usage, configuration, data, device or checkpoint.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message=f".*{message}.*")
+        try:
+            cli = LCALightningCLI(verb, words)
+        except SystemExit as stop:  # --help and --print_config end here
+            return int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    if cli.trainer.is_global_zero:
+        print(_closing_line(verb, cli))
+    return 0
+
+
+def _closing_line(verb: str, cli: LCALightningCLI) -> str:
+    directory = cli.run_directory
+    if verb == "fit":
+        best = directory / "best.ckpt"
+        checkpoint = best if best.is_file() else directory / "last.ckpt"
+        written = f"Wrote {directory}/last.ckpt (step {cli.trainer.global_step})."
+        return f"{written} Next: lca test --ckpt_path {checkpoint}"
+    if verb == "test":
+        return f"Wrote {directory}/test/metrics.json, metrics.csv and contact_sheet.png."
+    if verb == "predict":
+        return f"Wrote PNG files to {directory}/predictions."
+    return "Next: lca test on the same checkpoint."
+
+
+def _runs_on_cuda(accelerator: str | Any) -> bool:
+    return accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
+
+
+def _check_precision(trainer: Any) -> None:
+    if "16" in str(trainer.precision) and not _runs_on_cuda(trainer.accelerator):
+        raise ConfigError(
+            f"trainer.precision {trainer.precision!r} needs CUDA; leave it out: the run then takes bf16-mixed"
+            " on CUDA and 32-true elsewhere."
+        )
+
+
+def _check_data_root(config: Any) -> None:
+    """Open the data set before the model is built: a wrong root should cost a second, not a minute."""
+    arguments = config.data.get("init_args") if config.get("data") else None
+    if arguments is not None and "root" in arguments:
+        Dataset(arguments.root)

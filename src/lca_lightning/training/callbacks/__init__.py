@@ -1,0 +1,3 @@
+"""What happens around a run: checkpoints, configuration, progress, pictures."""
+
+from __future__ import annotations

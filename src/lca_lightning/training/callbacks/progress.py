@@ -1,0 +1,127 @@
+"""A progress bar over the whole run, with rate and time left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm.auto import tqdm
+
+
+class Progress(ProgressBar):
+    """One bar for all training steps, and one for each evaluation.
+
+    Args:
+        shown: Logged values to show beside the rate.
+    """
+
+    def __init__(self, shown: tuple[str, ...] = ("train/loss", "val/psnr")) -> None:
+        super().__init__()
+        self.shown = shown
+        self._enabled = True
+        self._training: tqdm | None = None
+        self._evaluation: tqdm | None = None
+
+    def disable(self) -> None:
+        """Show nothing; Lightning calls this on all but one process."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show the bars again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar of the run, at the step it starts from."""
+        total = trainer.estimated_stepping_batches
+        self._training = tqdm(
+            total=None if total == float("inf") else int(total),
+            initial=trainer.global_step,
+            desc="fit",
+            unit="step",
+            disable=not self._enabled,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Move by the optimiser steps done."""
+        if self._training is not None:
+            values = trainer.progress_bar_metrics | trainer.callback_metrics
+            text = {name: f"{float(values[name]):.4g}" for name in self.shown if name in values}
+            self._training.set_postfix(text, refresh=False)
+            self._training.update(trainer.global_step - self._training.n)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar of the run."""
+        self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Close whatever is open, so that the message stands on a line of its own."""
+        self._close()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar of a validation."""
+        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        self._open("validate", batches)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar of a test."""
+        self._open("test", trainer.num_test_batches)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar of a prediction."""
+        self._open("predict", trainer.num_predict_batches)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Count one batch."""
+        self._advance()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        """Count one batch."""
+        self._advance()
+
+    def on_predict_batch_end(self, *_: Any) -> None:
+        """Count one batch."""
+        self._advance()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar of a validation."""
+        self._close_evaluation()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar of a test."""
+        self._close_evaluation()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar of a prediction."""
+        self._close_evaluation()
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print a line without tearing the bar."""
+        tqdm.write(" ".join(map(str, args)))
+
+    def _open(self, name: str, batches: list[int | float]) -> None:
+        total = sum(batches)
+        self._evaluation = tqdm(
+            total=None if total == float("inf") else int(total),
+            desc=name,
+            unit="batch",
+            leave=name != "validate",
+            disable=not self._enabled,
+            dynamic_ncols=True,
+        )
+
+    def _advance(self) -> None:
+        if self._evaluation is not None:
+            self._evaluation.update()
+
+    def _close_evaluation(self) -> None:
+        if self._evaluation is not None:
+            self._evaluation.close()
+            self._evaluation = None
+
+    def _close(self) -> None:
+        self._close_evaluation()
+        if self._training is not None:
+            self._training.close()
+            self._training = None

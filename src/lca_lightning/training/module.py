@@ -1,0 +1,188 @@
+"""The LightningModule: wires model, losses, metrics and optimiser together; no maths of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from lca_lightning.batch import Batch
+from lca_lightning.errors import NonFiniteError
+from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
+from lca_lightning.metrics.masked import MaskedProtocol
+from lca_lightning.model.avatar_model import AvatarOutput, build_avatar_model
+from lca_lightning.model.configuration import AvatarModelConfig
+from lca_lightning.training.checkpoints import BLOCK, check_block, check_shapes, initialise, make_block
+from lca_lightning.training.evaluation import TestReport
+from lca_lightning.training.optim import OptimizerConfig, build_optimizer, freeze_by_gamma
+from lca_lightning.training.pictures import Rendered, write_png
+
+
+class LCALightningModule(pl.LightningModule):
+    """Trains, tests and renders an avatar model.
+
+    Args:
+        avatar: Sizes of the model, its rig, backbone and renderer.
+        losses: Weights of the loss terms.
+        optimizer: Learning rate, its schedule and layer-wise decay.
+        init_from: Checkpoint whose weights the model starts from; step, optimiser and configuration are not
+            taken (`--ckpt_path` does that).
+    """
+
+    def __init__(
+        self,
+        avatar: AvatarModelConfig,
+        losses: LossConfig,
+        optimizer: OptimizerConfig,
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.avatar, self.optimizer_config, self.init_from = avatar, optimizer, init_from
+        self.run_config = ""
+        self.model = build_avatar_model(avatar)
+        self.losses = ReconstructionLoss(losses)
+        self.validation_scores = MaskedProtocol(lpips=False)
+        self.test_scores: MaskedProtocol | None = None
+        self.report = TestReport()
+        self.rendered: Rendered | None = None
+        freeze_by_gamma(self.model, optimizer.layer_decay)
+
+    def setup(self, stage: str) -> None:
+        """Start from another run's weights unless a checkpoint will be restored; load LPIPS for a test."""
+        if stage == "test" and self.test_scores is None:
+            self.test_scores = MaskedProtocol()
+        if self.init_from and not self.trainer.ckpt_path:
+            report = initialise(self.model, self.init_from, self.avatar.rig)
+            rank_zero_only(print)(f"Initialised from {self.init_from}: {report}.")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule stepped after every optimiser step."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, schedule = build_optimizer(self.model, self.avatar.layers, self.optimizer_config, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Say how large the model is."""
+        counts = self.model.parameter_counts()
+        text = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
+        say = rank_zero_only(print)
+        say(f"Parameters: {text}; {self.avatar.gaussians} Gaussians; run {self._directory()}.")
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw from seed, step and process alone, so that a resumed run repeats the step."""
+        seed = os.environ.get("PL_GLOBAL_SEED", "0")
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        place = f"{seed}/{self.global_step}/{part}/{self.global_rank}"
+        torch.manual_seed(random.Random(place).getrandbits(63))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Render the batch's targets and return the total loss."""
+        output = self.model(batch)
+        terms = self.losses(output, batch.targets)
+        self._check_finite(terms, batch)
+        self._remember(output)
+        logged = {f"train/{name}": value.detach() for name, value in terms.items() if name != "total"}
+        self.log_dict(logged, batch_size=batch.size)
+        self.log("train/loss", terms["total"].detach(), batch_size=batch.size)
+        rate = self.trainer.optimizers[0].param_groups[-1]["lr"]
+        self.log("train/learning_rate", rate, batch_size=batch.size)
+        return terms["total"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure the batch."""
+        self._measure(self.validation_scores, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over the whole validation set."""
+        self.log_dict({f"val/{name}": value for name, value in _means(self.validation_scores).items()})
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure the batch and keep its rows and pictures for the report."""
+        assert self.test_scores is not None
+        self._measure(self.test_scores, batch)
+        assert self.rendered is not None
+        rows = self.test_scores.frame_scores[-1]
+        self.report.add(batch, self.rendered, self.test_scores.score_names, rows)
+
+    def on_test_epoch_end(self) -> None:
+        """Write metrics.json, metrics.csv and the contact sheet."""
+        assert self.test_scores is not None
+        scores = _means(self.test_scores)
+        self.log_dict({f"test/{name}": value for name, value in scores.items()})
+        self.report.write(self._directory() / "test", scores, str(self.trainer.ckpt_path or ""))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+        """Write each animated frame as PNG, over white."""
+        images_BT3HW = self.model(batch).animated.images_BT3HW
+        for names, images_T3HW in zip(batch.frames, images_BT3HW, strict=True):
+            for name, image_3HW in zip(names, images_T3HW, strict=True):
+                write_png(image_3HW, self._directory() / "predictions" / f"{name}.png")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe the model and the run in the checkpoint."""
+        checkpoint[BLOCK] = make_block(
+            rig=self.avatar.rig,
+            anchors=self.avatar.anchors,
+            backbone=self.avatar.backbone,
+            model=self.avatar,
+            config=self.run_config,
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another format, rig or size before anything is copied."""
+        path = str(self.trainer.ckpt_path)
+        check_block(checkpoint.get(BLOCK), path, rig=self.avatar.rig, anchors=self.avatar.anchors)
+        check_shapes(self.state_dict(), checkpoint["state_dict"], path)
+
+    def _measure(self, scores: MaskedProtocol, batch: Batch) -> None:
+        output = self.model(batch)
+        self._remember(output)
+        predicted, targets = output.animated, batch.targets
+        scores.update(
+            predicted.images_BT3HW.float(),
+            predicted.alphas_BT1HW.float(),
+            targets.images_BT3HW,
+            targets.masks_BT1HW,
+            batch.subjects,
+            batch.frames,
+        )
+
+    def _remember(self, output: AvatarOutput) -> None:
+        self.rendered = Rendered(
+            output.animated.images_BT3HW.detach(),
+            output.canonical.images_BT3HW.detach(),
+            output.animated.alphas_BT1HW.detach(),
+            output.background_BT3.detach(),
+        )
+
+    def _check_finite(self, terms: Mapping[str, Tensor], batch: Batch) -> None:
+        """Stop at the first loss that is not a number, naming its term and frames.
+
+        Raises:
+            NonFiniteError: A term is NaN or infinite.
+        """
+        if bool(torch.isfinite(terms["total"])):
+            return
+        bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
+        named = [name for name in bad if name != "total"] or bad
+        raise NonFiniteError(
+            f"Loss term {', '.join(named)} is not finite at step {self.global_step}"
+            f" (frame {batch.frames[0][0]}); lower model.optimizer.learning_rate, or continue from last.ckpt."
+        )
+
+    def _directory(self) -> Path:
+        return Path(self.trainer.default_root_dir)
+
+
+def _means(scores: MaskedProtocol) -> dict[str, float]:
+    """Mean scores over all processes; the metric starts afresh."""
+    means = {name: float(value) for name, value in scores.compute().items()}
+    scores.reset()
+    return means

@@ -1,0 +1,164 @@
+"""AdamW with layer-wise learning rates, linear warm-up and a cosine per step (method 1 and 7)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from lca_lightning.errors import ConfigError
+
+_ENCODER_LAYER = re.compile(r"(?:^|\.)encoder\.(?:layers|blocks)\.(\d+)\.")
+_BEHIND_LAYERS = re.compile(r"(?:^|\.)encoder\.(?:global_vector|final_norm)")
+_REGISTERS = re.compile(r"(?:^|[._])registers?(?:$|[._])")
+_FULL_RATE = re.compile(r"(?:^|\.|_)(?:decoders?|head|expression(?:_encoder)?)\.")
+_NO_DECAY = re.compile(r"(?:^|[._])(?:norm\w*|embed\w*|embedding\w*|registers?|type)(?:$|[._])")
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights are updated; every value is ours unless the paper says otherwise.
+
+    Args:
+        learning_rate: Peak rate, 2e-4 from scratch and 5e-5 in post-training.
+        betas: AdamW's averaging factors.
+        weight_decay: On matrices only, never on norms, biases, embeddings or registers.
+        warmup_steps: Steps of linear warm-up.
+        total_steps: Length of the cosine in optimiser steps; ``trainer.max_steps`` when None.
+        final_fraction: Rate at the end as a fraction of the peak.
+        layer_decay: Gamma of the layer-wise decay; 1 is none, 0 freezes the encoder.
+    """
+
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    warmup_steps: int = 2000
+    total_steps: int | None = None
+    final_fraction: float = 0.0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.layer_decay <= 1.0:
+            raise ConfigError(f"model.optimizer.layer_decay must lie in [0, 1], got {self.layer_decay}.")
+        if self.learning_rate <= 0.0:
+            raise ConfigError(f"model.optimizer.learning_rate must be positive, got {self.learning_rate}.")
+
+
+def layer_id(name: str, layers: int) -> int | None:
+    """Give a parameter its depth in the layer-wise decay (method 7, Sapiens' convention).
+
+    Args:
+        name: Parameter name inside the avatar model.
+        layers: Number of encoder layers ``L``.
+
+    Returns:
+        None for decoders and the expression encoder (full rate), ``i`` = 1..L for encoder layers, ``L`` for
+        the global-vector MLP and the final norm, 0 for projections, registers and type embeddings.
+    """
+    if _REGISTERS.search(name):
+        return 0
+    inside_layer = _ENCODER_LAYER.search(name)
+    if inside_layer:
+        return int(inside_layer.group(1)) + 1
+    if _BEHIND_LAYERS.search(name):
+        return layers
+    return None if _FULL_RATE.search(name) else 0
+
+
+def rate_multiplier(name: str, layers: int, gamma: float) -> float:
+    """Return ``gamma^(L + 1 - id)``, or 1 for the parts that keep the full rate."""
+    depth = layer_id(name, layers)
+    return 1.0 if depth is None else gamma ** (layers + 1 - depth)
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether weight decay applies: only to matrices that are not norms, embeddings or registers."""
+    return parameter.ndim >= 2 and not _NO_DECAY.search(name)
+
+
+def freeze_by_gamma(model: nn.Module, gamma: float) -> list[str]:
+    """Switch gradients off for all decayed parts when gamma is 0 (the encoder is then not trained).
+
+    Args:
+        model: The avatar model.
+        gamma: Layer-wise decay.
+
+    Returns:
+        Names of the parameters that were frozen.
+    """
+    if gamma > 0.0:
+        return []
+    slow = [(name, parameter) for name, parameter in _trainable(model) if layer_id(name, 1) is not None]
+    for _, parameter in slow:
+        parameter.requires_grad_(False)
+    return [name for name, _ in slow]
+
+
+def parameter_groups(model: nn.Module, layers: int, config: OptimizerConfig) -> list[dict[str, object]]:
+    """Sort the trainable parameters by learning rate and weight decay.
+
+    Args:
+        model: The avatar model.
+        layers: Number of encoder layers ``L``.
+        config: Rates and decay.
+
+    Returns:
+        AdamW parameter groups, slowest rate first, each with a ``name`` for the log.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in _trainable(model):
+        rate = config.learning_rate * rate_multiplier(name, layers, config.layer_decay)
+        decay = config.weight_decay if decays(name, parameter) else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": groups[key], "lr": key[0], "weight_decay": key[1], "name": f"lr{key[0]:.2e}_wd{key[1]:g}"}
+        for key in sorted(groups)
+    ]
+
+
+def schedule_factor(step: int, warmup_steps: int, total_steps: int, final_fraction: float = 0.0) -> float:
+    """Return the learning rate's factor: linear from 1/warm-up to 1, then a half cosine.
+
+    Args:
+        step: Optimiser steps done.
+        warmup_steps: Length of the warm-up.
+        total_steps: Step at which the cosine ends.
+        final_fraction: Value after the end.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def build_optimizer(
+    model: nn.Module, layers: int, config: OptimizerConfig, total_steps: int
+) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Build AdamW and its schedule.
+
+    Args:
+        model: The avatar model.
+        layers: Number of encoder layers ``L``.
+        config: Rates and decay.
+        total_steps: Used when the configuration leaves ``total_steps`` open.
+
+    Returns:
+        The optimiser, and a schedule to step once per optimiser step.
+    """
+    optimizer = AdamW(parameter_groups(model, layers, config), lr=config.learning_rate, betas=config.betas)
+    length = config.total_steps or total_steps
+
+    def factor(step: int) -> float:
+        return schedule_factor(step, config.warmup_steps, length, config.final_fraction)
+
+    return optimizer, LambdaLR(optimizer, factor)
+
+
+def _trainable(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)

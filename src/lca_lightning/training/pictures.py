@@ -1,0 +1,114 @@
+"""Pictures of what the model sees and makes, as plain tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from lca_lightning.batch import Batch
+
+COLUMNS = ("references", "target", "animated", "canonical", "error", "mask")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Detached renderings of one batch.
+
+    Args:
+        animated_BT3HW: With pose correctives.
+        canonical_BT3HW: Without.
+        alphas_BT1HW: Opacity of the animated ones.
+        background_BT3: Colour behind both.
+    """
+
+    animated_BT3HW: Tensor
+    canonical_BT3HW: Tensor
+    alphas_BT1HW: Tensor
+    background_BT3: Tensor
+
+
+def picture_row(batch: Batch, rendered: Rendered, subject: int, frame: int, references: int = 2) -> Tensor:
+    """Lay out one target frame: references, target, animated, canonical, error, mask of prediction and truth.
+
+    Args:
+        batch: On any device.
+        rendered: The same batch's renderings.
+        subject: Row ``b``.
+        frame: Target ``t``.
+        references: How many reference photos to show; missing ones stay grey.
+
+    Returns:
+        Float sRGB picture ``(3, H, (references + 5) W)`` on the CPU.
+    """
+    target_3HW = batch.targets.images_BT3HW[subject, frame].float().cpu()
+    mask_1HW = batch.targets.masks_BT1HW[subject, frame].float().cpu()
+    height, width = target_3HW.shape[-2:]
+    background_311 = rendered.background_BT3[subject, frame].float().cpu()[:, None, None]
+    composed = mask_1HW * target_3HW + (1.0 - mask_1HW) * background_311
+    animated = rendered.animated_BT3HW[subject, frame].float().cpu()
+    canonical = rendered.canonical_BT3HW[subject, frame].float().cpu()
+    error = (animated - composed).abs().mean(dim=0, keepdim=True).mul(3.0).expand(3, -1, -1)
+    alpha_1HW = rendered.alphas_BT1HW[subject, frame].float().cpu()
+    masks = torch.cat([alpha_1HW, mask_1HW, mask_1HW])  # cyan: missed, red: too much, white: agreed
+    tiles = [*_reference_tiles(batch, subject, references, height, width)]
+    tiles += [composed, animated, canonical, error, masks]
+    return torch.cat([tile.clamp(0.0, 1.0) for tile in tiles], dim=2)
+
+
+def picture_grid(batch: Batch, rendered: Rendered, rows: int) -> Tensor:
+    """Stack the first target frames of a batch, one row each.
+
+    Args:
+        batch: The batch.
+        rendered: Its renderings.
+        rows: Number of rows at most.
+
+    Returns:
+        Float sRGB picture ``(3, rows H, columns W)`` on the CPU.
+    """
+    subjects, frames = batch.targets.images_BT3HW.shape[:2]
+    places = [(subject, frame) for frame in range(frames) for subject in range(subjects)][:rows]
+    return torch.cat([picture_row(batch, rendered, *place) for place in places], dim=1)
+
+
+def write_png(picture_3HW: Tensor, path: Path) -> None:
+    """Write a picture atomically.
+
+    Args:
+        picture_3HW: Float sRGB in [0, 1], ``(3, H, W)``.
+        path: File to write; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = picture_3HW.detach().float().clamp(0.0, 1.0).mul(255.0).round().byte().permute(1, 2, 0).cpu()
+    temporary = path.with_name(f".{path.name}.partial")
+    Image.fromarray(pixels.numpy()).save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+def _reference_tiles(batch: Batch, subject: int, count: int, height: int, width: int) -> list[Tensor]:
+    """Fit the first reference photos into tiles of the target's size, the rest grey."""
+    photos_V3HW = batch.references.body_BV3HW[subject].float().cpu()
+    real = torch.nonzero(batch.references.view_mask_BV[subject].cpu()).flatten().tolist()
+    tiles = []
+    for slot in range(count):
+        tile = torch.full((3, height, width), 0.5)
+        if slot < len(real):
+            tile = _fitted(photos_V3HW[real[slot]], tile)
+        tiles.append(tile)
+    return tiles
+
+
+def _fitted(photo_3HW: Tensor, tile_3HW: Tensor) -> Tensor:
+    """Shrink or grow a photo into the middle of a tile, keeping its shape."""
+    height, width = tile_3HW.shape[-2:]
+    factor = min(height / photo_3HW.shape[1], width / photo_3HW.shape[2])
+    size = (max(1, int(photo_3HW.shape[1] * factor)), max(1, int(photo_3HW.shape[2] * factor)))
+    small = functional.interpolate(photo_3HW[None], size, mode="bilinear", antialias=True)[0]
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    tile_3HW[:, top : top + size[0], left : left + size[1]] = small
+    return tile_3HW

@@ -1,0 +1,166 @@
+"""`lca fit | test | predict` from end to end on a capture of seconds: files, resume, initialisation."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.cli.commands import SMALL_DATA, Recorder, lca, small
+from tests.tiny_capture import FRAMES
+
+RECORD = "--trainer.callbacks+=tests.cli.commands.Recorder"
+
+
+def load(path: Path) -> dict:
+    """A checkpoint, read without unpickling anything but tensors and plain values."""
+    return torch.load(path, weights_only=True)
+
+
+def test_fit_leaves_a_complete_run(pretrained: Path) -> None:
+    assert {"config.yaml", "last.ckpt", "best.ckpt", "tensorboard", "images"} <= set(os.listdir(pretrained))
+    assert not list(pretrained.rglob("*.partial"))
+    config = yaml.safe_load((pretrained / "config.yaml").read_text())
+    assert config["model"]["avatar"]["width"] == 16 and "ckpt_path" not in config
+    events = EventAccumulator(str(pretrained / "tensorboard"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/animated/l1", "train/canonical/mask", "train/learning_rate"} <= scalars
+    assert {"train/images_per_second", "val/psnr", "val/l1"} <= scalars
+    assert {"train/grid", "validation/grid"} <= set(events.Tags()["images"])
+
+
+def test_checkpoint_carries_what_is_needed_and_nothing_frozen(pretrained: Path) -> None:
+    checkpoint = load(pretrained / "last.ckpt")
+    block = checkpoint["lca"]
+    assert (block["format"], block["version"], block["rig"], block["anchors"]) == (
+        "lca-checkpoint",
+        1,
+        "anny",
+        64,
+    )
+    assert block["model"]["width"] == 16 and block["backbone"] == "random-tiny"
+    assert block["config"] == (pretrained / "config.yaml").read_text()
+    assert checkpoint["global_step"] == 4
+    frozen = ("backbone", "perceptual", "lpips", "rig.", "anchors.")
+    assert not [name for name in checkpoint["state_dict"] if any(part in name for part in frozen)]
+
+
+def test_test_needs_only_the_checkpoint(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lca("test", "--ckpt_path", str(pretrained / "best.ckpt")) == 0
+    assert str(pretrained / "test") in capsys.readouterr().out
+    metrics = json.loads((pretrained / "test" / "metrics.json").read_text())
+    assert set(metrics) == {"protocols", "frames", "subjects", "checkpoint"}
+    assert {"psnr", "l1", "lpips"} <= set(metrics["protocols"]["masked"])
+    assert metrics["subjects"] == 1 and metrics["checkpoint"] == str(pretrained / "best.ckpt")
+    rows = list(csv.DictReader((pretrained / "test" / "metrics.csv").open()))
+    assert len(rows) == metrics["frames"] > 0
+    mean = sum(float(row["psnr"]) for row in rows) / len(rows)
+    assert metrics["protocols"]["masked"]["psnr"] == pytest.approx(mean, abs=1e-3)
+    sheet = Image.open(pretrained / "test" / "contact_sheet.png")
+    assert sheet.size == (7 * 48, min(len(rows), 4) * 64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_test_on_other_data_in_another_place(pretrained: Path, studio_root: Path, tmp_path: Path) -> None:
+    root = f"--data.init_args.root={studio_root}"
+    words = ["--ckpt_path", str(pretrained / "last.ckpt"), root, "--run_dir", str(tmp_path / "other")]
+    assert lca("test", *words) == 0
+    rows = list(csv.DictReader((tmp_path / "other" / "test" / "metrics.csv").open()))
+    assert {row["frame"].split("/")[1] for row in rows} == {"cam0", "cam1", "cam2"}
+
+
+def test_untrained_model_can_be_tested(wild_root: Path, tmp_path: Path) -> None:
+    words = ["--config", "tiny/pretrain", *small(wild_root), "--run_dir", str(tmp_path)]
+    assert lca("test", *words) == 0
+    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["checkpoint"] is None
+
+
+def test_predict_writes_a_picture_per_frame(pretrained: Path, wild_root: Path) -> None:
+    assert lca("predict", "--ckpt_path", str(pretrained / "last.ckpt")) == 0
+    pictures = sorted((pretrained / "predictions").rglob("*.png"))
+    assert 0 < len(pictures) <= FRAMES
+    assert Image.open(pictures[0]).size == (48, 64)
+
+
+def test_validate(pretrained: Path) -> None:
+    assert lca("validate", "--ckpt_path", str(pretrained / "last.ckpt")) == 0
+
+
+def test_interrupted_and_resumed_equals_straight(
+    studio_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = ["fit", "--config", "tiny/posttrain.yaml", *small(studio_root), RECORD]
+    Recorder.steps.clear()
+    assert lca(*recipe, "--run_dir", str(tmp_path / "straight")) == 0
+    straight = list(Recorder.steps)
+    Recorder.steps.clear()
+    stop = [
+        "--trainer.callbacks+=tests.cli.commands.InterruptAt",
+        "--trainer.callbacks.init_args.step=3",
+        "--last_checkpoint.every_n_steps=2",
+    ]
+    assert lca(*recipe, *stop, "--run_dir", str(tmp_path / "stopped")) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert load(tmp_path / "stopped" / "last.ckpt")["global_step"] == 2
+    assert load(tmp_path / "stopped" / "interrupted.ckpt")["global_step"] == 3
+    for name in ("last.ckpt", "interrupted.ckpt"):
+        Recorder.steps.clear()
+        done = load(tmp_path / "stopped" / name)["global_step"]
+        resumed = ["--run_dir", str(tmp_path / name), "--ckpt_path", str(tmp_path / "stopped" / name)]
+        assert lca(*recipe, *resumed) == 0
+        assert Recorder.steps == straight[done:]
+        ends = [load(tmp_path / run / "last.ckpt") for run in ("straight", name)]
+        for key, tensor in ends[0]["state_dict"].items():
+            assert torch.equal(tensor, ends[1]["state_dict"][key]), key
+        states = [end["optimizer_states"][0]["state"] for end in ends]
+        assert all(torch.equal(states[0][i]["exp_avg_sq"], states[1][i]["exp_avg_sq"]) for i in states[0])
+
+
+def test_resume_alone_continues_in_its_run_and_keeps_new_options(wild_root: Path, tmp_path: Path) -> None:
+    first = small(wild_root, trainer__max_steps=1, trainer__val_check_interval=1)
+    assert lca("fit", "--config", "tiny/pretrain", *first, "--run_dir", str(tmp_path / "run")) == 0
+    words = ["--ckpt_path", str(tmp_path / "run" / "last.ckpt"), "--trainer.max_steps=2"]
+    assert lca("fit", *words, "--model.optimizer.weight_decay=0.5") == 0
+    checkpoint = load(tmp_path / "run" / "last.ckpt")
+    config = yaml.safe_load(checkpoint["lca"]["config"])
+    assert checkpoint["global_step"] == 2
+    assert config["model"]["optimizer"]["weight_decay"] == 0.5 and config["model"]["avatar"]["width"] == 16
+
+
+def test_post_training_starts_from_weights_only(
+    pretrained: Path, studio_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = small(studio_root, trainer__max_steps=1, model__optimizer__layer_decay=0.0)
+    source = f"--model.init_from={pretrained / 'last.ckpt'}"
+    run = ["--run_dir", str(tmp_path)]
+    assert lca("fit", "--config", "tiny/posttrain", *options, source, *run) == 0
+    assert " tensors matched; 0 missing; 0 unexpected; 0 resized" in capsys.readouterr().out
+    before, after = (load(folder / "last.ckpt") for folder in (pretrained, tmp_path))
+    assert after["global_step"] == 1
+    for name, tensor in before["state_dict"].items():
+        same = torch.equal(tensor, after["state_dict"][name])
+        assert same == (name.startswith(("model.encoder", "model.tokenizer", "model.anchor"))), name
+
+
+def test_runs_are_filed_by_recipe_and_job(
+    wild_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LCA_DATA", str(wild_root))
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    words = [word for word in small(Path(), trainer__max_steps=1) if "init_args.root" not in word]
+    assert lca("fit", "--config", "tiny/pretrain", *words, "--trainer.plugins=LightningEnvironment") == 0
+    assert (tmp_path / "runs" / "tiny" / "pretrain" / "4711" / "last.ckpt").is_file()
+    assert SMALL_DATA

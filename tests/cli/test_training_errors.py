@@ -1,0 +1,106 @@
+"""Wrong use of the training commands: one sentence, the way out, exit status 1 or 2, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.cli import LightningCLI
+
+from lca_lightning.cli.lightning_cli import LCALightningCLI
+from tests.cli.commands import lca, small
+
+
+@pytest.mark.parametrize("name", ["_parse_ckpt_path", "_prepare_subcommand_kwargs", "_run_subcommand"])
+def test_what_we_override_still_exists_upstream(name: str) -> None:
+    assert callable(getattr(LightningCLI, name))
+    assert name in vars(LCALightningCLI)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (["--config", "tiny/postrain.yaml"], 2, "did you mean 'tiny/posttrain'"),
+        (["--config", "tiny/pretrain", "--model.avatar.widht=8"], 2, "did you mean 'model.avatar.width'"),
+        (["--config", "tiny/pretrain", "--trainer.max_step=8"], 2, "did you mean 'trainer.max_steps'"),
+        (["--config", "tiny/pretrain", "--data.init_args.rot=x"], 2, "did you mean 'data.init_args.root'"),
+        (["--config", "tiny/pretrain", "--data=NoSuchModule"], 2, "NoSuchModule"),
+        (["--config", "tiny/pretrain", "--trainer.max_steps=many"], 2, "trainer.max_steps"),
+        (["--trainer.max_steps=3"], 2, "--config"),
+        (["--config", "tiny/pretrain", "--data.init_args.root=nowhere"], 1, "lca synthesize"),
+        (["--ckpt_path", "gone.ckpt"], 1, "No checkpoint at gone.ckpt"),
+    ],
+)
+def test_one_sentence(
+    words: list[str],
+    status: int,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LCA_DATA", raising=False)
+    assert lca("fit", *words) == status
+    err = capsys.readouterr().err
+    assert text in err and err.count("\n") == 1 and "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_key_in_a_recipe_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model: {optimizer: {learning_rat: 0.1}}\n")
+    assert lca("fit", "--config", "tiny/pretrain", "--config", str(recipe)) == 2
+    err = capsys.readouterr().err
+    assert "learning_rat'" in err and "did you mean 'model.optimizer.learning_rate'" in err
+
+
+def test_precision_and_device(wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--config", "tiny/pretrain", *small(wild_root), "--run_dir", str(tmp_path / "run")]
+    assert lca(*words, "--trainer.precision=bf16-mixed") == 1
+    assert "needs CUDA" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert lca(*words, "--trainer.accelerator=cuda") == 1
+        assert "no CUDA device" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_impossible_model(wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--config", "tiny/pretrain", *small(wild_root), "--run_dir", str(tmp_path / "run")]
+    assert lca(*words, "--model.avatar.width=30") == 1
+    assert "multiple of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def tampered(source: Path, target: Path, **changes: object) -> str:
+    """Copy a checkpoint with changes in its block."""
+    checkpoint = torch.load(source, weights_only=True)
+    checkpoint["lca"].update(changes)
+    torch.save(checkpoint, target)
+    return str(target)
+
+
+def test_foreign_checkpoints(pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.ckpt"
+    torch.save({"state_dict": {}}, other)
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    source = pretrained / "last.ckpt"
+    cases = [
+        (str(other), "not written by lca-lightning"),
+        (str(tmp_path / "text.ckpt"), "not a checkpoint"),
+        (tampered(source, tmp_path / "new.ckpt", version=99), "checkpoint version 99"),
+        (tampered(source, tmp_path / "rig.ckpt", rig="mhr"), "rig 'mhr'"),
+    ]
+    for path, text in cases:
+        assert lca("test", "--ckpt_path", path, "--run_dir", str(tmp_path / "run")) == 1
+        err = capsys.readouterr().err
+        assert text in err and err.count("\n") == 1, err
+
+
+def test_checkpoint_of_another_size(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--ckpt_path", str(pretrained / "last.ckpt"), "--run_dir", str(tmp_path)]
+    assert lca("test", *words, "--model.avatar.width=24") == 1
+    assert "does not fit the model" in capsys.readouterr().err
