@@ -16,6 +16,7 @@ import lca_lightning
 from lca_lightning.errors import LCAError, UsageError
 
 VERBS = {
+    "demo": "run everything once on synthetic people",
     "fit": "train a model from a recipe, or continue a run",
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split and write metrics.json",
