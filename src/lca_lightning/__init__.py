@@ -70,13 +70,13 @@ def _prepare_photos(images: Sequence[str | Path | np.ndarray], rig: Rig) -> Prep
 
     from lca_lightning.avatar.avatar import Camera
     from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
-    from lca_lightning.preprocessing.fitted_clip import MONOCULAR
+    from lca_lightning.preprocessing.fitted_clip import PHOTOS
     from lca_lightning.preprocessing.photos import fit_photos
     from lca_lightning.rig.motion import Motion
     from lca_lightning.rig.rig import load_rig
 
     on_cpu = load_rig(rig.name)  # the model's own may be on another device
-    with tqdm(total=sum(MONOCULAR.steps), desc="fitting the body", unit="step", delay=1) as bar:
+    with tqdm(total=sum(PHOTOS.steps), desc="fitting the body", unit="step", delay=1) as bar:
         fits = fit_photos(images, on_cpu, bar.update)
     rotations = np.stack([fit.rotations_J3 for fit in fits.photos]).astype(np.float32)
     translation = np.stack([fit.translation_3 for fit in fits.photos]).astype(np.float32)

@@ -168,3 +168,14 @@ def test_the_public_names_exist() -> None:
         assert getattr(lca_lightning, name) is not None
     with pytest.raises(AttributeError):
         _ = lca_lightning.nothing
+
+
+def test_a_photo_without_a_person(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mediapipe", reason="finding people needs the mediapipe extra")
+    Image.new("RGB", (160, 200), (90, 140, 60)).save(tmp_path / "lawn.png")
+    words = ["create", "--ckpt_path", checkpoint, "--images", tmp_path / "lawn.png"]
+    assert status_of(*words, "--out", tmp_path / "a.lca") == 1
+    assert "No person was found in lawn.png" in capsys.readouterr().err
+    assert not (tmp_path / "a.lca").exists()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lca_lightning.avatar.avatar import Avatar, Origin, Surface, attach_rig
@@ -50,7 +50,7 @@ def save_avatar(avatar: Avatar, path: str | Path) -> None:
         "checksum": _checksum(tensors),
     }
     metadata = {"lca": json.dumps(header)}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
 
 
 def load_avatar(

@@ -211,9 +211,10 @@ class _Parser:
         parent = stack[-1] if stack else -1
         if (parent < 0) != (word == "ROOT"):
             raise self.fail(f"{word} stands in the wrong place of the hierarchy.")
-        name = "_".join(part for part in words if part != "{")
         # The name is the rest of the line up to a brace, so that names with blanks work.
-        words[:] = [part for part in words if part == "{"]
+        end = words.index("{") if "{" in words else len(words)
+        name = "_".join(words[:end])
+        del words[:end]
         if word == "END":
             name = f"{self.joints[parent].name} end"
         elif not name:

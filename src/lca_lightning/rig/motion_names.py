@@ -11,7 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lca_lightning.errors import DataError
+from lca_lightning.rig.motion_topology import limbs_by_shape
+
+Array = NDArray[np.float64]
 
 SIDES = ("L", "R")
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
@@ -71,12 +77,15 @@ class _Name:
     words: frozenset[str]
 
 
-def map_skeleton(names: Sequence[str], parents: Sequence[int]) -> SkeletonMap:
+def map_skeleton(
+    names: Sequence[str], parents: Sequence[int], positions_N3: Array | None = None
+) -> SkeletonMap:
     """Find the body's parts in a skeleton.
 
     Args:
         names: Joint names; end sites end in ``" end"`` and are never mapped.
         parents: Parent index per joint, -1 for a root, parents first.
+        positions_N3: A posture with y up; then names that say nothing are replaced by the skeleton's shape.
 
     Returns:
         The parts found; arms, head, hands and fingers may be missing, legs may not.
@@ -90,7 +99,9 @@ def map_skeleton(names: Sequence[str], parents: Sequence[int]) -> SkeletonMap:
     for side in SIDES:
         limbs.update(_find_leg(parsed, tree, side))
         limbs.update(_find_arm(parsed, tree, side))
-    if "upper_leg.L" not in limbs or "upper_leg.R" not in limbs:
+    if not _has_legs(limbs) and positions_N3 is not None:
+        limbs = limbs_by_shape(parents, [name.endswith(" end") for name in names], positions_N3)
+    if not _has_legs(limbs):
         shown = ", ".join(name for name in list(names)[:12])
         raise DataError(
             f"No left and right legs among the joints ({shown}, ...); "
@@ -108,6 +119,10 @@ def map_skeleton(names: Sequence[str], parents: Sequence[int]) -> SkeletonMap:
         for finger, chain in _find_fingers(parsed, tree, limbs[f"hand.{side}"]).items()
     }
     return SkeletonMap(hips, spine, neck, head, limbs, fingers)
+
+
+def _has_legs(limbs: dict[str, int]) -> bool:
+    return all(f"{part}.{side}" in limbs for part in ("upper_leg", "lower_leg", "foot") for side in SIDES)
 
 
 def _parse(name: str) -> _Name:

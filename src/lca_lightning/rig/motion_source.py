@@ -44,8 +44,10 @@ class SourceBody:
     def __init__(self, clip: BvhClip, up_axis: str = "auto") -> None:
         self.clip = clip
         self.parents = clip.parents
-        self.parts: SkeletonMap = map_skeleton([joint.name for joint in clip.joints], self.parents)
+        names = [joint.name for joint in clip.joints]
         rotations, positions = clip.forward_kinematics()
+        axes = "xyz" if up_axis == "auto" else up_axis
+        self.parts: SkeletonMap = _map_with_up(names, self.parents, positions[0], axes)
         to_y_up = _to_y_up(self._up_axis(positions) if up_axis == "auto" else up_axis)
         self.rotations_TN33 = to_y_up @ rotations
         self.positions_TN3 = positions @ to_y_up.T
@@ -186,6 +188,17 @@ class SourceBody:
         trunk = rest_N3[parts.head if parts.head is not None else parts.chest] - rest_N3[parts.hips]
         checks.append(np.linalg.norm(trunk) < 1e-9 or unit(trunk)[1] > 0.8)
         return all(bool(check) for check in checks)
+
+
+def _map_with_up(names: list[str], parents: list[int], positions_N3: Array, axes: str) -> SkeletonMap:
+    """Map by names; where they say nothing, by shape with the first up axis that shows two legs."""
+    ordered = sorted(axes, key=lambda axis: "yzx".find(axis))
+    for axis in ordered[:-1]:
+        try:
+            return map_skeleton(names, parents, positions_N3 @ _to_y_up(axis).T)
+        except DataError:
+            continue
+    return map_skeleton(names, parents, positions_N3 @ _to_y_up(ordered[-1]).T)
 
 
 def _to_y_up(axis: str) -> Array:

@@ -54,6 +54,15 @@ def limb_errors(rig: AnnyRig, clip: BvhClip, motion: Motion) -> Array:
     return np.stack(errors)
 
 
+SNAKE = """HIERARCHY
+ROOT Head { OFFSET 0 0 0 CHANNELS 3 Zrotation Xrotation Yrotation
+JOINT Body { OFFSET 0 0 9 CHANNELS 3 Zrotation Xrotation Yrotation End Site { OFFSET 0 0 9 } } }
+MOTION
+Frames: 1
+Frame Time: 0.1
+0 0 0 0 0 0"""
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), order=st.permutations("XYZ"))
 def test_forward_kinematics_equals_a_product_of_4x4_matrices(
@@ -91,10 +100,7 @@ def test_forward_kinematics_equals_a_product_of_4x4_matrices(
         (lambda text: text.replace("Frames: 3", "Frames: 0"), "holds no frames"),
         (lambda text: text.replace("OFFSET 0.000000 95", "OFFSET x 95"), "not a number"),
         (lambda text: text.replace("CHANNELS 3", "CHANNELS 4", 1), "count and that many channel names"),
-        (
-            lambda text: text.replace("LeftUpLeg", "Blob").replace("RightUpLeg", "Blub"),
-            "No left and right legs",
-        ),
+        (lambda text: SNAKE, "No left and right legs"),
     ],
 )
 def test_broken_files_give_one_sentence(tmp_path: Path, change, message: str, rig: AnnyRig) -> None:  # type: ignore[no-untyped-def]
@@ -332,3 +338,27 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, rig: AnnyRig) -> None
         load_motion(tmp_path / "a.npz", rig)
     with pytest.raises(DataError, match="Cannot read the motion file"):
         load_motion(tmp_path / "a.bvh", rig)
+
+
+@pytest.mark.parametrize("z_up", [False, True])
+def test_a_skeleton_without_telling_names_is_mapped_by_its_shape(
+    tmp_path: Path, rig: AnnyRig, z_up: bool
+) -> None:
+    body = lively_body(20)
+    for frame in range(20):  # a first frame that stands
+        body.local[frame] = body.local[frame] if frame else np.eye(3)
+    named = load_motion(body.write(tmp_path / "a.bvh", z_up=z_up), rig)
+    ends = [name.endswith(" end") for name in body.names]
+    plain = {name: f"b{index}" for index, name in enumerate(body.names)}
+    body.names = [
+        f"{plain[name.removesuffix(' end')]} end" if end else plain[name]
+        for name, end in zip(body.names, ends, strict=True)
+    ]
+    clip = load_bvh(body.write(tmp_path / "b.bvh", z_up=z_up))
+    parts = SourceBody(clip).parts
+    assert clip.joints[parts.limbs["upper_leg.L"]].name == plain["LeftUpLeg"]
+    assert clip.joints[parts.limbs["hand.R"]].name == plain["RightHand"]
+    motion = retarget(clip, rig)
+    for name in ("upperarm01.L", "lowerarm01.R", "upperleg01.L", "lowerleg01.R", "foot.L"):
+        joint = rig.joint_names.index(name)
+        np.testing.assert_allclose(motion.rotations_TJ3[:, joint], named.rotations_TJ3[:, joint], atol=0.05)
