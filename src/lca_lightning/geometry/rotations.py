@@ -114,8 +114,29 @@ def nearest_rotation(matrices_33: Tensor) -> Tensor:
     Returns:
         Rotation matrices, ``(..., 3, 3)``.
     """
-    _, vectors = torch.linalg.eigh(_quaternion_form(matrices_33))
-    return quaternion_to_matrix(vectors[..., -1])
+    with torch.no_grad():
+        _, vectors = torch.linalg.eigh(_quaternion_form(matrices_33))
+        rotation = quaternion_to_matrix(vectors[..., -1])
+    if not matrices_33.requires_grad:
+        return rotation
+    # The eigenvectors' own gradient is NaN where other eigenvalues coincide. One linearised step about the
+    # solution has value zero and the exact derivative: (tr S - S) w = axial(R^T M), with M = R S.
+    stretch = rotation.transpose(-1, -2) @ matrices_33
+    axial = torch.stack(
+        [
+            stretch[..., 2, 1] - stretch[..., 1, 2],
+            stretch[..., 0, 2] - stretch[..., 2, 0],
+            stretch[..., 1, 0] - stretch[..., 0, 1],
+        ],
+        -1,
+    )
+    with torch.no_grad():
+        symmetric = 0.5 * (stretch + stretch.transpose(-1, -2))
+        trace = torch.diagonal(symmetric, dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        eye = torch.eye(3, dtype=matrices_33.dtype, device=matrices_33.device)
+        inverse = torch.linalg.pinv(trace * eye - symmetric, hermitian=True)
+    turn = (inverse @ (axial - axial.detach())[..., None]).squeeze(-1)
+    return rotation @ (eye + skew_matrix(turn))
 
 
 def quaternion_multiply(left_4: Tensor, right_4: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+"""One camera of unknown lens: a focal length, and where the detector's rough metric body stands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lca_lightning.preprocessing.calibration import CalibratedCamera, pinhole_camera
+from lca_lightning.preprocessing.landmarks import FloatArray
+
+# Focal lengths tried, in shares of the picture's diagonal: 71, 53 and 40 degrees across the diagonal.
+FOCAL_SHARES = (0.7, 1.0, 1.37)
+DEFAULT_SHARE = 1.0
+# Another focal length than the default must lower the error by this share to be believed.
+CLEARLY_BETTER = 0.9
+
+
+def place_world_landmarks(
+    pixels_TP2: FloatArray, confidence_TP: FloatArray, world_TP3: FloatArray, camera: CalibratedCamera
+) -> tuple[FloatArray, np.ndarray]:
+    """Shift each frame's metric landmarks so that they project onto their pixels.
+
+    Args:
+        pixels_TP2: Undistorted pixels, ``(T, 33, 2)``.
+        confidence_TP: 0 to 1, ``(T, 33)``.
+        world_TP3: Metres about the hips, camera axes, NaN where no person, ``(T, 33, 3)``.
+        camera: Intrinsics and pose.
+
+    Returns:
+        World points ``(T, 33, 3)``, NaN where not placed, and whether each frame was placed ``(T,)``.
+    """
+    placed = np.full_like(world_TP3, np.nan)
+    usable = np.isfinite(world_TP3).all((1, 2)) & ((confidence_TP > 0.1).sum(1) >= 6)
+    inverse = np.linalg.inv(camera.K_33)
+    to_world = np.linalg.inv(camera.w2c_44)
+    for frame in np.flatnonzero(usable):
+        rays = np.concatenate([pixels_TP2[frame], np.ones((world_TP3.shape[1], 1))], 1) @ inverse.T
+        shift = _solve_shift(rays[:, :2], confidence_TP[frame], world_TP3[frame])
+        if shift[2] < 0.3:
+            usable[frame] = False
+            continue
+        placed[frame] = (world_TP3[frame] + shift) @ to_world[:3, :3].T + to_world[:3, 3]
+    return placed, usable
+
+
+def _solve_shift(rays_P2: FloatArray, confidence_P: FloatArray, points_P3: FloatArray) -> FloatArray:
+    """Least-squares shift in camera axes: ``x + tx = u (z + tz)`` and the same for y."""
+    rows, right = [], []
+    for axis in (0, 1):
+        row = np.zeros((len(rays_P2), 3))
+        row[:, axis] = 1.0
+        row[:, 2] = -rays_P2[:, axis]
+        rows.append(row * confidence_P[:, None])
+        right.append((rays_P2[:, axis] * points_P3[:, 2] - points_P3[:, axis]) * confidence_P)
+    solution, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)
+    return np.asarray(solution)
+
+
+def choose_focal(
+    body_TP3: FloatArray, world_TP3: FloatArray, width: int, height: int, most_frames: int = 60
+) -> tuple[float, dict[str, float]]:
+    """A focal length from how well placed metric landmarks meet their pixels; the diagonal unless clearly
+    better.
+
+    Args:
+        body_TP3: Landmarks with confidence, ``(T, 33, 3)``.
+        world_TP3: Metric landmarks, ``(T, 33, 3)``.
+        width: Of the picture.
+        height: Of the picture.
+        most_frames: Frames looked at.
+
+    Returns:
+        Focal length in pixels and the median error in pixels by share of the diagonal.
+    """
+    diagonal = float(np.hypot(width, height))
+    found = np.flatnonzero(np.isfinite(body_TP3).all((1, 2)))
+    if len(found) == 0:
+        return DEFAULT_SHARE * diagonal, {}
+    frames = found[np.linspace(0, len(found) - 1, min(most_frames, len(found))).astype(int)]
+    confidence = np.where(body_TP3[frames, :, 2] > 0.5, body_TP3[frames, :, 2], 0.0)
+    errors = {}
+    for share in FOCAL_SHARES:
+        camera = pinhole_camera("trial", width, height, share * diagonal)
+        points, placed = place_world_landmarks(body_TP3[frames, :, :2], confidence, world_TP3[frames], camera)
+        if not placed.any():
+            continue
+        local = points[placed] @ camera.w2c_44[:3, :3].T
+        image = local @ camera.K_33.T
+        distance = np.linalg.norm(
+            image[..., :2] / image[..., 2:] - body_TP3[frames][placed][..., :2], axis=-1
+        )
+        errors[share] = float(np.median(distance[confidence[placed] > 0]))
+    best = min(errors, key=lambda share: errors[share], default=DEFAULT_SHARE)
+    if errors.get(best, np.inf) > CLEARLY_BETTER * errors.get(DEFAULT_SHARE, np.inf):
+        best = DEFAULT_SHARE
+    return best * diagonal, {f"{share:g}": round(error, 2) for share, error in errors.items()}

@@ -1,0 +1,288 @@
+"""From videos to a data set: detect, match cameras, fit, judge, write; clip by clip, resumable."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import queue
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lca_lightning.errors import DataError, LCAError
+from lca_lightning.preprocessing.clips import Clip, ClipResult, PreprocessOptions
+
+CACHE_FOLDER = ".preprocess_cache"
+# How often everybody in the picture is looked for.
+SAMPLES_PER_SECOND = 5.0
+Progress = Callable[[str, int, int], Any]
+
+
+def preprocess(
+    clips: list[Clip], options: PreprocessOptions, workers: int = 2, progress: Progress | None = None
+) -> list[ClipResult]:
+    """Turn clips into sequences of a data set.
+
+    Args:
+        clips: What to process.
+        options: For all clips.
+        workers: Processes; clips run side by side, or the cameras of a single clip do.
+        progress: Called with a stage's name, what was done since the last call, and the stage's total.
+
+    Returns:
+        What became of each clip, in order; also written to ``dropped.json``.
+
+    Raises:
+        LCAError: Something is wrong for all clips alike (a missing extra, an unwritable folder).
+    """
+    from lca_lightning.preprocessing.detection import require_mediapipe
+
+    require_mediapipe()
+    _prepare_folder(options.out)
+    if len(clips) == 1:
+        results = [process_clip(clips[0], options, workers, progress)]
+    else:
+        results = []
+        tasks = [(clip, options) for clip in clips]
+        for result in _side_by_side(_clip_task, tasks, workers):
+            results.append(result)
+            if progress is not None:
+                progress("clips", 1, len(clips))
+    _write_dropped(options.out, results)
+    return results
+
+
+def _prepare_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"Folder {out} cannot be made ({error.strerror}); choose another --out.") from error
+
+
+def _clip_task(task: tuple[Clip, PreprocessOptions]) -> ClipResult:
+    return process_clip(task[0], task[1], workers=1)
+
+
+def _side_by_side(function: Callable[[Any], Any], tasks: list[Any], workers: int) -> Iterable[Any]:
+    """Results in order; in this process when one worker is enough."""
+    if workers <= 1 or len(tasks) <= 1:
+        yield from map(function, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        yield from pool.map(function, tasks)
+
+
+def process_clip(
+    clip: Clip, options: PreprocessOptions, workers: int = 1, progress: Progress | None = None
+) -> ClipResult:
+    """Process one clip; an error that concerns only this clip becomes its reason."""
+    from lca_lightning.datasets.format import sequence_exists
+
+    if sequence_exists(options.out, clip.id) and not options.overwrite:
+        return ClipResult(clip.id, None, {"already_there": True})
+    try:
+        return _process(clip, options, workers, progress)
+    except LCAError as error:
+        return ClipResult(clip.id, str(error), {"error": type(error).__name__})
+
+
+def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Progress | None) -> ClipResult:
+    from lca_lightning.preprocessing.fitted_clip import MONOCULAR, SEVERAL_CAMERAS, fit_prepared
+    from lca_lightning.preprocessing.quality import drop_reason, measure_quality
+    from lca_lightning.preprocessing.writing import write_clip
+    from lca_lightning.rig.rig import load_rig
+
+    prepared = prepare_clip(clip, options, workers, progress)
+    rig = load_rig()
+    total = sum((SEVERAL_CAMERAS if len(clip.videos) > 1 else MONOCULAR).steps)
+    fit = fit_prepared(rig, prepared, _stage(progress, "fit", total))
+    single = options.people == "single"
+    quality = measure_quality(rig, prepared, fit, single)
+    summary: dict[str, object] = {**quality.summary(), **prepared.report}
+    for name in ("reprojection_px", "silhouette_iou"):
+        summary.pop(name)
+    reason = drop_reason(prepared, quality, options.minimum_height, single)
+    if reason is None:
+        frames = prepared.observations.frame_count
+        write_clip(rig, clip, prepared, fit, quality, options, _stage(progress, "write", frames))
+    return ClipResult(clip.id, reason, summary)
+
+
+def _stage(progress: Progress | None, name: str, total: int) -> Callable[[int], Any] | None:
+    if progress is None:
+        return None
+    return lambda done: progress(name, done, total)
+
+
+def prepare_clip(
+    clip: Clip, options: PreprocessOptions, workers: int = 1, progress: Progress | None = None
+) -> Any:
+    """Detections (from the cache where they are) and cameras of one clip, ready to fit.
+
+    Raises:
+        DataError: No person, wrong calibration, unreadable video.
+    """
+    from lca_lightning.preprocessing.calibration import load_calibration
+    from lca_lightning.preprocessing.camera_matching import match_names, picture_inside_borders
+    from lca_lightning.preprocessing.fitted_clip import prepare_monocular, prepare_multiview
+    from lca_lightning.preprocessing.frames import SourceVideo
+
+    cameras = None
+    if clip.calibration is not None:
+        cameras = match_names(list(clip.videos), load_calibration(clip.calibration), clip.calibration)
+    videos = [SourceVideo(path) for path in clip.videos]
+    detections = _detect_all(clip, options, workers, progress)
+    detections = _same_frames(detections)
+    if not any(detection.found_T.any() for detection in detections):
+        raise DataError("no person: nobody was found in any frame; check that a whole body is in the picture")
+    if cameras is None:
+        return prepare_monocular(clip.videos[0].stem, detections[0])
+    contents = [picture_inside_borders(next(iter(video))) for video in videos]
+    if len(cameras) == 1:
+        from lca_lightning.preprocessing.camera_matching import MatchReport, choose_size_rules
+
+        size = [(detections[0].width, detections[0].height)]
+        empty = np.zeros((1, 0, 2)), np.zeros((1, 0))
+        adapted = choose_size_rules(cameras, size, contents, *empty, 1.0, MatchReport())
+        return prepare_monocular(clip.videos[0].stem, detections[0], adapted[0])
+    return prepare_multiview(cameras, detections, contents)
+
+
+def _same_frames(detections: list[Any]) -> list[Any]:
+    """Cut synchronised cameras to the frames all of them have."""
+    count = min(len(detection.frames_T) for detection in detections)
+    return [
+        replace(
+            detection,
+            **{
+                name: getattr(detection, name)[:count]
+                for name in (
+                    "frames_T",
+                    "body_TP3",
+                    "world_TP3",
+                    "hands_T2P3",
+                    "face_TP3",
+                    "crowd_T",
+                    "masks_png",
+                )
+            },
+        )
+        for detection in detections
+    ]
+
+
+def _detect_all(clip: Clip, options: PreprocessOptions, workers: int, progress: Progress | None) -> list[Any]:
+    from lca_lightning.preprocessing.frames import SourceVideo
+
+    folder = options.out / CACHE_FOLDER / clip.id
+    frames = sum(SourceVideo(path).frame_count for path in clip.videos)
+    tick = _stage(progress, "detect", frames)
+    settings = [(path, folder, options.stride, options.people) for path in clip.videos]
+    if workers <= 1 or len(settings) == 1:
+        return [detect_video(task, tick) for task in settings]
+    context = multiprocessing.get_context("spawn")
+    # Workers report frames through a queue, so that the bar moves while a video is being read.
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(min(workers, len(settings)), mp_context=context) as pool,
+    ):
+        ticks = manager.Queue()
+        futures = [pool.submit(_detect_reporting, task, ticks) for task in settings]
+        while not all(future.done() for future in futures):
+            try:
+                done = ticks.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            if tick is not None:
+                tick(done)
+        return [future.result() for future in futures]
+
+
+def _detect_reporting(task: tuple[Path, Path, int, str], ticks: Any) -> Any:
+    return detect_video(task, ticks.put)
+
+
+def detect_video(task: tuple[Path, Path, int, str], progress: Callable[[int], Any] | None = None) -> Any:
+    """Detections of one video, from the cache when they are there.
+
+    Args:
+        task: The video, the cache folder, the stride, whom to follow.
+        progress: Called with 1 per frame.
+
+    Returns:
+        Its ``ClipDetections``.
+
+    Raises:
+        DataError: Nobody was found, or the video is unreadable.
+    """
+    from lca_lightning.preprocessing.clip_detection import (
+        ClipDetections,
+        cache_name,
+        crowded_frames,
+        detect_track,
+        sample_people,
+    )
+    from lca_lightning.preprocessing.detection import PersonDetector
+    from lca_lightning.preprocessing.frames import SourceVideo
+
+    path, folder, stride, people = task
+    video = SourceVideo(path)
+    cached = folder / cache_name(path, stride, people)
+    if cached.is_file():
+        return ClipDetections.load(cached)
+    every = max(1, round(video.fps / SAMPLES_PER_SECOND))
+    detector = PersonDetector()
+    try:
+        tracks = sample_people(detector, video, every)
+        if not tracks:
+            raise DataError(
+                f"no person: nobody was found in {path.name}; check that a whole body is in the picture"
+            )
+        last = max(max(track.sightings) for track in tracks) + every
+        count = max(video.frame_count, last + 1)
+        main = choose_main(tracks, count, every, people)
+        crowded = crowded_frames(main, tracks, count, every)
+        detections = detect_track(detector, video, main, crowded, stride, every, progress)
+    finally:
+        detector.close()
+    detections.save(cached)
+    return detections
+
+
+def choose_main(tracks: list[Any], count: int, every: int, people: str) -> Any:
+    """The person of a clip.
+
+    Args:
+        tracks: People, the most present first.
+        count: Frames of the video.
+        every: Distance of sampled frames.
+        people: With ``main`` the most present person; with ``single`` another one if that one is hardly ever
+            alone
+            in the picture and the other is.
+    """
+    from lca_lightning.preprocessing.clip_detection import crowded_frames
+    from lca_lightning.preprocessing.people import COMPARABLE
+
+    def alone(track: Any) -> int:
+        crowded = crowded_frames(track, tracks, count, every)
+        return sum(not crowded[frame] for frame in track.sightings)
+
+    if people == "main" or alone(tracks[0]) > 0.5 * len(tracks[0].sightings):
+        return tracks[0]
+    similar = [track for track in tracks if track.scale > COMPARABLE * tracks[0].scale]
+    return max(similar, key=alone)
+
+
+def _write_dropped(out: Path, results: list[ClipResult]) -> None:
+    """List what was dropped and why; an empty list says that nothing was."""
+    dropped = [
+        {"clip": result.id, "reason": result.reason, **result.summary} for result in results if result.reason
+    ]
+    temporary = out / ".dropped.json.part"
+    temporary.write_text(json.dumps({"dropped": dropped}, indent=2, default=str) + "\n", encoding="utf-8")
+    temporary.replace(out / "dropped.json")
