@@ -15,6 +15,7 @@ from lca_lightning.avatar import load_avatar
 from lca_lightning.avatar.avatar import Camera
 from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
 from lca_lightning.cli.main import main
+from lca_lightning.datasets.video import probe_video, read_frames
 from lca_lightning.errors import CheckpointError, ConfigError, DataError
 from lca_lightning.geometry.cameras import look_at
 from lca_lightning.model.avatar_model import AvatarModel
@@ -179,3 +180,21 @@ def test_a_photo_without_a_person(
     assert status_of(*words, "--out", tmp_path / "a.lca") == 1
     assert "No person was found in lawn.png" in capsys.readouterr().err
     assert not (tmp_path / "a.lca").exists()
+
+
+@pytest.mark.slow
+def test_real_photos_become_an_avatar_that_dances(tmp_path: Path, checkpoint: Path, samples: Path) -> None:
+    pytest.importorskip("mediapipe", reason="finding people needs the mediapipe extra")
+    photos = []
+    for camera in ("cam01", "cam02"):
+        video = samples / "pose2sim_multiview" / f"{camera}.mp4"
+        Image.fromarray(read_frames(video, [20])[20]).save(tmp_path / f"{camera}.jpg")
+        photos.append(tmp_path / f"{camera}.jpg")
+    out = tmp_path / "man.lca"
+    assert status_of("create", "--ckpt_path", checkpoint, "--images", *photos, "--out", out) == 0
+    height = np.ptp(load_avatar(out).joints_J3[:, 1].numpy())
+    assert 1.3 < height < 1.9, "joints of an adult from ankle to crown"
+    dance = samples / "motion_bvh" / "jesse_dance.bvh"
+    words = ["animate", out, "--motion", dance, "--out", tmp_path / "dance.mp4", "--fps", "5"]
+    assert status_of(*words, "--size", "128x128") == 0
+    assert probe_video(tmp_path / "dance.mp4").frames == 51

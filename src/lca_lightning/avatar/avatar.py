@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
@@ -161,18 +162,20 @@ class Avatar:
         return int(self.canonical.base_BG3.shape[1])
 
     def to(self, device: torch.device | str) -> Avatar:
-        """The same avatar on another device; the rig and decoder move along (they are shared, not copied)."""
+        """The same avatar on another device; the original stays where it is."""
+        if torch.device(device) == self.device:
+            return self
         canonical = CanonicalGaussians(
             *(getattr(self.canonical, name).to(device) for name in self.canonical.__dataclass_fields__)
         )
         return replace(
             self,
-            rig=self.rig.to(device),
+            rig=copy.deepcopy(self.rig).to(device),
             identity_I=self.identity_I.to(device),
             joints_J3=self.joints_J3.to(device),
             canonical=canonical,
             projected_1AD=self.projected_1AD.to(device),
-            pose_decoder=self.pose_decoder.to(device),
+            pose_decoder=copy.deepcopy(self.pose_decoder).to(device),
             surface=self.surface.to(device),
         )
 

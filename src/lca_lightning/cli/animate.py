@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--camera", choices=_CAMERAS, default="front", help="still, circling or following (front)"
     )
-    parser.add_argument("--size", default="512x384", metavar="HxW", help="height x width in pixels (512x384)")
+    parser.add_argument("--size", default="512x512", metavar="HxW", help="height x width in pixels (512x512)")
     parser.add_argument(
         "--fps", type=float, default=None, help="frames per second (the motion's, at most 30)"
     )
