@@ -10,8 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from lca_lightning.batch import Batch
 from lca_lightning.errors import NonFiniteError
@@ -52,6 +52,7 @@ class LCALightningModule(pl.LightningModule):
         self.test_scores: MaskedProtocol | None = None
         self.report = TestReport()
         self.rendered: Rendered | None = None
+        self._count_flops = True
         freeze_by_gamma(self.model, optimizer.layer_decay)
 
     def setup(self, stage: str) -> None:
@@ -60,7 +61,7 @@ class LCALightningModule(pl.LightningModule):
             self.test_scores = MaskedProtocol()
         if self.init_from and not self.trainer.ckpt_path:
             report = initialise(self.model, self.init_from, self.avatar.rig)
-            rank_zero_only(print)(f"Initialised from {self.init_from}: {report}.")
+            self.print(f"Initialised from {self.init_from}: {report}.")
 
     def configure_optimizers(self) -> Any:
         """AdamW with the schedule stepped after every optimiser step."""
@@ -72,8 +73,7 @@ class LCALightningModule(pl.LightningModule):
         """Say how large the model is."""
         counts = self.model.parameter_counts()
         text = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
-        say = rank_zero_only(print)
-        say(f"Parameters: {text}; {self.avatar.gaussians} Gaussians; run {self._directory()}.")
+        self.print(f"Parameters: {text}; {self.avatar.gaussians} Gaussians; run {self._directory()}.")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw from seed, step and process alone, so that a resumed run repeats the step."""
@@ -84,7 +84,7 @@ class LCALightningModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Render the batch's targets and return the total loss."""
-        output = self.model(batch)
+        output = self._forward_counted(batch) if self._count_flops else self.model(batch)
         terms = self.losses(output, batch.targets)
         self._check_finite(terms, batch)
         self._remember(output)
@@ -154,6 +154,19 @@ class LCALightningModule(pl.LightningModule):
             batch.frames,
         )
 
+    def _forward_counted(self, batch: Batch) -> AvatarOutput:
+        """Run the first batch and say what its networks cost; rasterisation is not in the number."""
+        self._count_flops = False
+        uncounted = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+        with FlopCounterMode(display=False, custom_mapping=uncounted) as counter:
+            output = self.model(batch)
+        views, frames = int(batch.references.view_mask_BV.sum()), len(batch.frames[0])
+        cost = f"{counter.get_total_flops() / 1e9:.2f} GFLOP"
+        self.print(
+            f"Forward pass: {cost} for {batch.size} subject(s), {views} view(s), {frames} frame(s) each."
+        )
+        return output
+
     def _remember(self, output: AvatarOutput) -> None:
         self.rendered = Rendered(
             output.animated.images_BT3HW.detach(),
@@ -181,8 +194,13 @@ class LCALightningModule(pl.LightningModule):
         return Path(self.trainer.default_root_dir)
 
 
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Cost of the CPU's fused attention, which PyTorch does not count by itself."""
+    return int(sdpa_flop_count(query, key, value))
+
+
 def _means(scores: MaskedProtocol) -> dict[str, float]:
     """Mean scores over all processes; the metric starts afresh."""
-    means = {name: float(value) for name, value in scores.compute().items()}
+    means = {name: float(value) for name, value in scores.compute().items()}  # the same on all processes
     scores.reset()
     return means

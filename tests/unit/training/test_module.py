@@ -22,7 +22,15 @@ from lca_lightning.training.optim import OptimizerConfig
 from lca_lightning.training.pictures import COLUMNS, Rendered, picture_grid
 from tests.tiny_capture import write_capture
 
-SIZES = {"width": 16, "heads": 2, "layers": 2, "anchors": 64, "gaussians_per_anchor": 2, "decoder_hidden": 8}
+SIZES = {
+    "width": 16,
+    "heads": 2,
+    "layers": 2,
+    "anchors": 64,
+    "gaussians_per_anchor": 2,
+    "decoder_hidden": 8,
+    "adaln_gate_init": 0.2,
+}
 
 
 @pytest.fixture(autouse=True)

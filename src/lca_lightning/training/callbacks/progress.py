@@ -23,6 +23,11 @@ class Progress(ProgressBar):
         self._training: tqdm | None = None
         self._evaluation: tqdm | None = None
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this process shows bars; Lightning's ``print`` asks."""
+        return self._enabled
+
     def disable(self) -> None:
         """Show nothing; Lightning calls this on all but one process."""
         self._enabled = False
