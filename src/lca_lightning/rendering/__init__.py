@@ -1,4 +1,4 @@
-"""Differentiable Gaussian splatting behind one protocol: gsplat on CUDA, compiled tile kernels on CPU, a slow reference."""
+"""Differentiable Gaussian splatting behind one protocol: gsplat on CUDA, tile kernels on CPU, a reference."""
 
 from __future__ import annotations
 

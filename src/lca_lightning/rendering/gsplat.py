@@ -20,8 +20,8 @@ from lca_lightning.rendering.renderer import (
     check_inputs,
 )
 
-# Above this many (camera, Gaussian) pairs memory matters more than the little time that packing costs. Below it a
-# person usually fills the view, so there would be little to pack.
+# Above this many (camera, Gaussian) pairs memory matters more than the little time that packing costs. Below
+# it a person usually fills the view, so there would be little to pack.
 PACK_ABOVE_PAIRS = 8_000_000
 
 
@@ -41,10 +41,12 @@ class GsplatRenderer:
 
     def __init__(self, antialiased: bool = False, device: torch.device | str | None = None) -> None:
         if device is not None and torch.device(device).type != "cuda":
-            raise DeviceError(f"The gsplat renderer runs on CUDA, not on {device}; choose 'cpu' or 'auto' instead.")
+            raise DeviceError(
+                f"The gsplat renderer runs on CUDA, not on {device}; choose 'cpu' or 'auto' instead."
+            )
         if not torch.cuda.is_available():
             raise DeviceError(
-                "The gsplat renderer needs a CUDA device and torch sees none here; choose the renderer 'cpu' or 'auto'."
+                "The gsplat renderer needs a CUDA device and torch sees none here; choose 'cpu' or 'auto'."
             )
         if find_spec("gsplat") is None:
             raise MissingAssetError("The package gsplat is not installed; run: pip install gsplat")
@@ -63,7 +65,9 @@ class GsplatRenderer:
         check_inputs(gaussians, w2c_T44, K_T33, width, height, background_TC)
         means_G3 = gaussians.means_G3
         if means_G3.device.type != "cuda":
-            raise DeviceError(f"The gsplat renderer got tensors on {means_G3.device}; move them or choose 'auto'.")
+            raise DeviceError(
+                f"The gsplat renderer got tensors on {means_G3.device}; move them or choose 'auto'."
+            )
         cameras, channels, dtype = len(w2c_T44), gaussians.colors_GC.shape[1], means_G3.dtype
         if background_TC is None:
             background_TC = means_G3.new_zeros(cameras, channels)
@@ -102,7 +106,7 @@ class GsplatRenderer:
             return
         if find_spec("gsplat.csrc") is None:
             print(
-                "gsplat: the first CUDA call compiles its kernels, which takes minutes; later runs reuse them.",
+                "gsplat: the first CUDA call compiles its kernels for minutes; later runs reuse them.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -110,14 +114,16 @@ class GsplatRenderer:
 
         if _C is None:
             raise DeviceError(
-                "gsplat found no CUDA toolkit to compile its kernels with; install nvcc, or choose the renderer 'cpu'."
+                "gsplat found no CUDA toolkit to compile its kernels with; install nvcc, or choose 'cpu'."
             )
         cls._ready = True
 
 
 def _with_direction(quaternions_G4: Tensor) -> Tensor:
     length_G1 = quaternions_G4.detach().norm(dim=-1, keepdim=True)
-    return torch.where(length_G1 < QUATERNION_FLOOR, quaternions_G4.new_tensor([1.0, 0.0, 0.0, 0.0]), quaternions_G4)
+    return torch.where(
+        length_G1 < QUATERNION_FLOOR, quaternions_G4.new_tensor([1.0, 0.0, 0.0, 0.0]), quaternions_G4
+    )
 
 
 def _empty(background_TC: Tensor, width: int, height: int) -> Rendering:

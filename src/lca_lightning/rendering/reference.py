@@ -1,7 +1,7 @@
 """Gaussian splatting in plain PyTorch: slow, short, differentiable in any precision; the tests' judge.
 
-Follows the same published maths as gsplat (Ye et al., 2024): EWA splatting with a held Jacobian, front-to-back
-compositing of the splats whose extent touches the pixel's tile.
+Follows the same published maths as gsplat (Ye et al., 2024): EWA splatting with a held Jacobian and
+front-to-back compositing of the splats whose extent touches the pixel's tile.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def project_to_screen(
         height: Image height in pixels.
 
     Returns:
-        Screen centres in pixels ``(G, 2)``, screen covariances in square pixels ``(G, 2, 2)``, depths in metres ``(G,)``.
+        Screen centres in pixels ``(G, 2)``, covariances in square pixels ``(G, 2, 2)``, depths in metres
+        ``(G,)``.
     """
     points_G3 = gaussians.means_G3 @ w2c_44[:3, :3].T + w2c_44[:3, 3]
     depth_G = points_G3[:, 2]
@@ -68,10 +69,14 @@ def project_to_screen(
     focal_2, center_2 = K_33[(0, 1), (0, 1)], K_33[:2, 2]
     margin_2 = FRUSTUM_MARGIN * 0.5 * size_2 / focal_2
     slope_G2 = points_G3[:, :2] / depth_G[:, None]
-    held_G2 = torch.minimum(torch.maximum(slope_G2, -center_2 / focal_2 - margin_2), (size_2 - center_2) / focal_2 + margin_2)
+    held_G2 = torch.minimum(
+        torch.maximum(slope_G2, -center_2 / focal_2 - margin_2), (size_2 - center_2) / focal_2 + margin_2
+    )
     jacobian_G23 = torch.cat([torch.eye(2).to(K_33).expand(len(depth_G), 2, 2), -held_G2[:, :, None]], dim=2)
     jacobian_G23 = jacobian_G23 * focal_2[:, None] / depth_G[:, None, None]
-    axes_G33 = w2c_44[:3, :3] @ (rotation_matrices(gaussians.quaternions_G4) * gaussians.scales_G3[:, None, :])
+    axes_G33 = w2c_44[:3, :3] @ (
+        rotation_matrices(gaussians.quaternions_G4) * gaussians.scales_G3[:, None, :]
+    )
     screen_axes_G23 = jacobian_G23 @ axes_G33
     return slope_G2 * focal_2 + center_2, screen_axes_G23 @ screen_axes_G23.transpose(1, 2), depth_G
 
@@ -101,7 +106,9 @@ class ReferenceRenderer:
         if background_TC is None:
             background_TC = gaussians.colors_GC.new_zeros(len(w2c_T44), channels)
         color_TCHW = gaussians.means_G3.new_zeros(len(w2c_T44), channels, height, width)
-        alpha_T1HW, depth_T1HW = (gaussians.means_G3.new_zeros(len(w2c_T44), 1, height, width) for _ in range(2))
+        alpha_T1HW, depth_T1HW = (
+            gaussians.means_G3.new_zeros(len(w2c_T44), 1, height, width) for _ in range(2)
+        )
         views = [
             self._render_view(gaussians, w2c_44, K_33.detach(), width, height, background_C)
             for w2c_44, K_33, background_C in zip(w2c_T44, K_T33, background_TC, strict=True)
@@ -111,15 +118,25 @@ class ReferenceRenderer:
         return Rendering(color_TCHW, alpha_T1HW, depth_T1HW)
 
     def _render_view(
-        self, gaussians: Gaussians, w2c_44: Tensor, K_33: Tensor, width: int, height: int, background_C: Tensor
+        self,
+        gaussians: Gaussians,
+        w2c_44: Tensor,
+        K_33: Tensor,
+        width: int,
+        height: int,
+        background_C: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        splats = self._visible_splats(gaussians, w2c_44, K_33, width, height)
+        splats_GS, rectangles_G4 = self._visible_splats(gaussians, w2c_44, K_33, width, height)
         bands = []
         for top in range(0, height, TILE_SIZE):
-            tiles = [
-                _composite_tile(*splats, left, top, min(TILE_SIZE, width - left), min(TILE_SIZE, height - top))
-                for left in range(0, width, TILE_SIZE)
-            ]
+            row = top // TILE_SIZE
+            band = torch.nonzero((rectangles_G4[:, 1] <= row) & (row < rectangles_G4[:, 3])).squeeze(1)
+            tiles = []
+            for left in range(0, width, TILE_SIZE):
+                column = left // TILE_SIZE
+                touched = (rectangles_G4[band, 0] <= column) & (column < rectangles_G4[band, 2])
+                size = (min(TILE_SIZE, width - left), min(TILE_SIZE, height - top))
+                tiles.append(_composite_tile(splats_GS, band[touched], left, top, *size))
             bands.append(torch.cat(tiles, dim=2))
         image = torch.cat(bands, dim=1)  # colours, depth, transmittance
         left_1HW = image[-1:]
@@ -129,20 +146,21 @@ class ReferenceRenderer:
 
     def _visible_splats(
         self, gaussians: Gaussians, w2c_44: Tensor, K_33: Tensor, width: int, height: int
-    ) -> tuple[Tensor, ...]:
-        """Cull, project and sort: centres, conics, opacities, features (colours and depth), half extents."""
+    ) -> tuple[Tensor, Tensor]:
+        """Cull, project and sort; the columns ``_composite_tile`` reads, and each splat's tiles."""
         with torch.no_grad():  # decided first, so that culled Gaussians never enter the graph
             depth_G = gaussians.means_G3 @ w2c_44[2, :3] + w2c_44[2, 3]
             kept = torch.nonzero((depth_G >= NEAR_PLANE) & (depth_G <= FAR_PLANE)).squeeze(1)
             found = self._splats(_take(gaussians, kept), w2c_44, K_33, width, height)
             kept = kept[_visible(*found, width, height)]
-        centers_G2, covariance_G22, opacities_G, depth_G = self._splats(_take(gaussians, kept), w2c_44, K_33, width, height)
-        order = torch.argsort(depth_G, stable=True)
-        features_GF = torch.cat([gaussians.colors_GC[kept], depth_G[:, None]], dim=1)
-        extent_G2 = _extents(covariance_G22, opacities_G)
-        conics_G22 = _inverse(covariance_G22)
-        values = (centers_G2, conics_G22, opacities_G, features_GF, extent_G2)
-        return tuple(value[order] for value in values)
+            kept = kept[torch.argsort(depth_G[kept], stable=True)]
+        taken = _take(gaussians, kept)
+        centers_G2, covariance_G22, opacities_G, depth_G = self._splats(taken, w2c_44, K_33, width, height)
+        conic_G22 = _inverse(covariance_G22)
+        conic_G3 = torch.stack([conic_G22[:, 0, 0], conic_G22[:, 0, 1], conic_G22[:, 1, 1]], dim=1)
+        columns = (centers_G2, conic_G3, opacities_G[:, None], taken.colors_GC, depth_G[:, None])
+        rectangles_G4 = _tile_rectangles(centers_G2, _extents(covariance_G22, opacities_G))
+        return torch.cat(columns, dim=1), rectangles_G4
 
     def _splats(
         self, gaussians: Gaussians, w2c_44: Tensor, K_33: Tensor, width: int, height: int
@@ -191,29 +209,37 @@ def _visible(
     return finite_G & (determinant_G > 0) & (opacities_G >= ALPHA_CUTOFF) & inside_G
 
 
-def _composite_tile(
-    centers_G2: Tensor, conics_G22: Tensor, opacities_G: Tensor, features_GF: Tensor, extent_G2: Tensor,
-    left: int, top: int, width: int, height: int,
-) -> Tensor:
-    """Composite one tile: features and, last, transmittance, ``(F + 1, height, width)``."""
+def _tile_rectangles(centers_G2: Tensor, extent_G2: Tensor) -> Tensor:
+    """First and end tile, x then y, that each splat's box touches, ``(G, 4)``."""
     with torch.no_grad():
-        tile_2 = centers_G2.new_tensor([left, top]) / TILE_SIZE
         first_G2 = torch.floor((centers_G2 - extent_G2) / TILE_SIZE)
-        end_G2 = torch.ceil((centers_G2 + extent_G2) / TILE_SIZE)
-        near = torch.nonzero(((first_G2 <= tile_2) & (tile_2 < end_G2)).all(dim=1)).squeeze(1)
-    y, x = torch.meshgrid(torch.arange(height) + top, torch.arange(width) + left, indexing="ij")
-    pixels_P2 = torch.stack([x, y], -1).reshape(-1, 2).to(centers_G2) + 0.5
-    if len(near) == 0:
-        empty_FHW = features_GF.new_zeros(features_GF.shape[1], height, width)
-        return torch.cat([empty_FHW, features_GF.new_ones(1, height, width)])
-    offset_PM2 = pixels_P2[:, None] - centers_G2[near]
-    power_PM = -0.5 * torch.einsum("pmi,mij,pmj->pm", offset_PM2, conics_G22[near], offset_PM2)
-    alpha_PM = (opacities_G[near] * power_PM.exp()).clamp(max=ALPHA_LIMIT)
-    alpha_PM = torch.where((alpha_PM >= ALPHA_CUTOFF) & (power_PM <= 0), alpha_PM, torch.zeros_like(alpha_PM))
-    after_PM = torch.cumprod(1 - alpha_PM, dim=1)
-    running_PM = after_PM.detach() > TRANSMITTANCE_STOP  # falls monotonically: once finished, always finished
-    alpha_PM = torch.where(running_PM, alpha_PM, torch.zeros_like(alpha_PM))
+        return torch.cat([first_G2, torch.ceil((centers_G2 + extent_G2) / TILE_SIZE)], dim=1)
+
+
+def _composite_tile(
+    splats_GS: Tensor, near_M: Tensor, left: int, top: int, width: int, height: int
+) -> Tensor:
+    """Composite one tile, ``(F + 1, height, width)``: features and, last, transmittance.
+
+    Columns of ``splats_GS``: centre x y, conic a b c, opacity, then F features.
+    """
+    features = splats_GS.shape[1] - 6
+    if len(near_M) == 0:
+        empty_FHW = splats_GS.new_zeros(features, height, width)
+        return torch.cat([empty_FHW, splats_GS.new_ones(1, height, width)])
+    splats_MS = splats_GS.index_select(0, near_M)
+    x, y, a, b, c, opacity = splats_MS[:, :6].T
+    dx_WM = torch.arange(width).to(splats_GS)[:, None] + (left + 0.5) - x
+    dy_HM = torch.arange(height).to(splats_GS)[:, None] + (top + 0.5) - y
+    along_WM, across_WM, down_HM = -0.5 * a * dx_WM**2, -b * dx_WM, -0.5 * c * dy_HM**2
+    power_HWM = along_WM + down_HM[:, None] + across_WM * dy_HM[:, None]
+    power_PM = power_HWM.reshape(height * width, -1)
+    alpha_PM = (opacity * power_PM.exp()).clamp(max=ALPHA_LIMIT)
+    alpha_PM = alpha_PM * ((alpha_PM >= ALPHA_CUTOFF) & (power_PM <= 0))
+    # Transmittance falls monotonically, so a pixel once finished stays finished.
+    running_PM = torch.cumprod(1 - alpha_PM.detach(), dim=1) > TRANSMITTANCE_STOP
+    alpha_PM = alpha_PM * running_PM
     after_PM = torch.cumprod(1 - alpha_PM, dim=1)
     before_PM = torch.cat([torch.ones_like(after_PM[:, :1]), after_PM[:, :-1]], dim=1)
-    features_PF = (alpha_PM * before_PM) @ features_GF[near]
+    features_PF = (alpha_PM * before_PM) @ splats_MS[:, 6:]
     return torch.cat([features_PF, after_PM[:, -1:]], dim=1).T.reshape(-1, height, width)

@@ -1,9 +1,8 @@
 """The one renderer protocol: what goes in, what comes out, and which implementation runs.
 
 Conventions are gsplat's (Ye et al., "gsplat: An Open-Source Library for Gaussian Splatting", 2024): OpenCV
-cameras,
-``w2c``, pixel centres at +0.5, quaternions ``wxyz`` that need not be unit length, EWA splatting (Zwicker et al., 2001)
-with a blur of 0.3 px. All three renderers share the constants below.
+cameras, ``w2c``, pixel centres at +0.5, quaternions ``wxyz`` of any length, EWA splatting (Zwicker et al.,
+2001) with a blur of 0.3 px. All three renderers share the constants below.
 """
 
 from __future__ import annotations
@@ -63,7 +62,9 @@ class Gaussians:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians:
         """Move every field to a device and/or precision."""
-        return Gaussians(*(getattr(self, field.name).to(device=device, dtype=dtype) for field in fields(self)))
+        return Gaussians(
+            *(getattr(self, field.name).to(device=device, dtype=dtype) for field in fields(self))
+        )
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ class Renderer(Protocol):
         Args:
             gaussians: The cloud; gradients reach all five fields.
             w2c_T44: World-to-camera matrices, OpenCV, metres, ``(T, 4, 4)``; differentiable.
-            K_T33: Intrinsics in pixels (focal lengths and principal point; skew is not modelled), ``(T, 3, 3)``;
-                no gradient.
+            K_T33: Intrinsics in pixels, ``(T, 3, 3)``; skew is not modelled, and there is no gradient.
             width: Image width in pixels.
             height: Image height in pixels.
             background_TC: Colour behind the cloud, zeros when ``None``, ``(T, C)``; differentiable.
@@ -115,7 +115,12 @@ class Renderer(Protocol):
 
 
 def check_inputs(
-    gaussians: Gaussians, w2c_T44: Tensor, K_T33: Tensor, width: int, height: int, background_TC: Tensor | None
+    gaussians: Gaussians,
+    w2c_T44: Tensor,
+    K_T33: Tensor,
+    width: int,
+    height: int,
+    background_TC: Tensor | None,
 ) -> None:
     """Refuse cameras of the wrong shape, empty images, mixed devices and any value that is not finite.
 
@@ -143,7 +148,7 @@ def check_inputs(
         check_finite(name, tensor)
     focal_T2 = K_T33.detach()[:, (0, 1), (0, 1)]
     if bool((focal_T2 <= 0).any()):
-        raise NonFiniteError("K_T33 must hold positive focal lengths in pixels; a zero one has no finite field of view.")
+        raise NonFiniteError("K_T33 must hold positive focal lengths in pixels; others see nothing finite.")
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
@@ -201,4 +206,4 @@ def choose_renderer(
         from lca_lightning.rendering.reference import ReferenceRenderer
 
         renderer = ReferenceRenderer(antialiased=antialiased)
-    return renderer  # type: ignore[no-any-return]
+    return renderer

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lca_lightning.errors import DeviceError, LCAError
-from lca_lightning.rendering.cpu import backward, kernels, projection, tiles
+from lca_lightning.rendering.cpu import backward, kernels, projection, projection_backward, tiles
 from lca_lightning.rendering.cpu.threads import balanced_bounds, even_bounds, run_chunks
 from lca_lightning.rendering.renderer import TILE_SIZE, Gaussians, Rendering, check_inputs
 
@@ -55,12 +55,14 @@ class Cloud:
         columns = -(-(channels + 1) // kernels.CHANNELS_AT_ONCE) * kernels.CHANNELS_AT_ONCE
         features = torch.nn.functional.pad(colors.float(), (0, columns - channels)).contiguous().numpy()
         cameras = (w2c.double().contiguous().numpy(), K.double().contiguous().numpy())
-        return cls(means, quaternions, scales, opacities, features, channels, *cameras, background.float().numpy())
+        return cls(
+            means, quaternions, scales, opacities, features, channels, *cameras, background.float().numpy()
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Projected splats and tile lists; sizes grow with Gaussians x cameras and with intersections, never their product.
+    """Projected splats and tile lists; sizes grow with Gaussians x cameras plus intersections.
 
     Args:
         splats: ``(T, G, SPLAT_COLUMNS)``.
@@ -87,7 +89,7 @@ class Plan:
 def make_plan(cloud: Cloud, view: View) -> Plan:
     """Project the cloud into every camera and list each tile's splats, nearest first."""
     cameras, gaussians = cloud.w2c.shape[0], cloud.means.shape[0]
-    splats = np.empty((cameras, gaussians, projection.SPLAT_COLUMNS), np.float32)
+    splats = np.empty((cameras, gaussians, kernels.SPLAT_COLUMNS), np.float32)
     rectangles = np.empty((cameras, gaussians, 4), np.int32)
     counts = np.empty((cameras, gaussians), np.int32)
     bounds = even_bounds(gaussians, 2048)
@@ -95,16 +97,29 @@ def make_plan(cloud: Cloud, view: View) -> Plan:
     def project(chunk: int) -> None:
         camera, part = divmod(chunk, len(bounds) - 1)
         projection.project(
-            bounds[part], bounds[part + 1], view.width, view.height, view.antialiased, cloud.means,
-            cloud.quaternions, cloud.scales, cloud.opacities, cloud.w2c[camera], cloud.K[camera],
-            splats[camera], rectangles[camera], counts[camera],
+            bounds[part],
+            bounds[part + 1],
+            view.width,
+            view.height,
+            view.antialiased,
+            cloud.means,
+            cloud.quaternions,
+            cloud.scales,
+            cloud.opacities,
+            cloud.w2c[camera],
+            cloud.K[camera],
+            splats[camera],
+            rectangles[camera],
+            counts[camera],
         )
 
     run_chunks(project, cameras * (len(bounds) - 1))
     ends = np.cumsum(counts.reshape(-1), dtype=np.int64)
     total = int(ends[-1]) if ends.size else 0
     if total > np.iinfo(np.int32).max:
-        raise LCAError(f"The Gaussians cover {total} tiles, too many for one call; render fewer cameras or smaller scales.")
+        raise LCAError(
+            f"The Gaussians cover {total} tiles, too many for one call; render fewer cameras at once."
+        )
     slot_starts = (ends - counts.reshape(-1)).reshape(cameras, gaussians)
     tiles_x, tiles_y = view.tiles
     count = tiles_x * tiles_y
@@ -117,7 +132,15 @@ def make_plan(cloud: Cloud, view: View) -> Plan:
         starts[0] = per_camera[camera]
         depth_bits = np.ascontiguousarray(splats[camera, :, 6]).view(np.int32)
         tiles.fill_tiles(
-            tiles_x, depth_bits, rectangles[camera], counts[camera], slot_starts[camera], starts, splat_ids, slots, camera
+            tiles_x,
+            depth_bits,
+            rectangles[camera],
+            counts[camera],
+            slot_starts[camera],
+            starts,
+            splat_ids,
+            slots,
+            camera,
         )
         tile_starts[camera * count + 1 : (camera + 1) * count + 1] = starts[1:]
 
@@ -143,13 +166,26 @@ def rasterize(cloud: Cloud, plan: Plan, view: View) -> Images:
     alpha, depth, transmittance = (np.empty(shape, np.float32) for _ in range(3))
     last_index = np.empty(shape, np.int32)
     bounds = balanced_bounds(plan.tile_starts)
-    splats = plan.splats.reshape(-1, projection.SPLAT_COLUMNS)
+    splats = plan.splats.reshape(-1, kernels.SPLAT_COLUMNS)
 
     def run(chunk: int) -> None:
         kernels.rasterize(
-            bounds[chunk], bounds[chunk + 1], cloud.means.shape[0], view.width, view.height, plan.tile_starts,
-            plan.splat_ids, splats, cloud.features, cloud.channels, cloud.background, color, alpha, depth,
-            transmittance, last_index,
+            bounds[chunk],
+            bounds[chunk + 1],
+            cloud.means.shape[0],
+            view.width,
+            view.height,
+            plan.tile_starts,
+            plan.splat_ids,
+            splats,
+            cloud.features,
+            cloud.channels,
+            cloud.background,
+            color,
+            alpha,
+            depth,
+            transmittance,
+            last_index,
         )
 
     run_chunks(run, len(bounds) - 1)
@@ -163,13 +199,29 @@ def rasterize_backward(
     columns = kernels.GRADIENT_COLUMNS + cloud.features.shape[1]
     gradients = np.zeros((len(plan.slots), columns), np.float32)
     bounds = balanced_bounds(plan.tile_starts)
-    splats = plan.splats.reshape(-1, projection.SPLAT_COLUMNS)
+    splats = plan.splats.reshape(-1, kernels.SPLAT_COLUMNS)
 
     def run(chunk: int) -> None:
         backward.rasterize_backward(
-            bounds[chunk], bounds[chunk + 1], cloud.means.shape[0], view.width, view.height, plan.tile_starts,
-            plan.splat_ids, plan.slots, splats, cloud.features, cloud.channels, cloud.background,
-            images.alpha, images.depth, images.transmittance, images.last_index, to_color, to_alpha, to_depth,
+            bounds[chunk],
+            bounds[chunk + 1],
+            cloud.means.shape[0],
+            view.width,
+            view.height,
+            plan.tile_starts,
+            plan.splat_ids,
+            plan.slots,
+            splats,
+            cloud.features,
+            cloud.channels,
+            cloud.background,
+            images.alpha,
+            images.depth,
+            images.transmittance,
+            images.last_index,
+            to_color,
+            to_alpha,
+            to_depth,
             gradients,
         )
 
@@ -185,9 +237,21 @@ def project_backward(cloud: Cloud, plan: Plan, view: View, gradients: Array) -> 
     to_w2c = np.zeros((len(bounds) - 1, *cloud.w2c.shape))
 
     def run(chunk: int) -> None:
-        backward.project_backward(
-            bounds[chunk], bounds[chunk + 1], view.width, view.height, view.antialiased, cloud.channels,
-            *inputs[:4], cloud.w2c, cloud.K, plan.splats, plan.counts, plan.slot_starts, gradients, *outputs,
+        projection_backward.project_backward(
+            bounds[chunk],
+            bounds[chunk + 1],
+            view.width,
+            view.height,
+            view.antialiased,
+            cloud.channels,
+            *inputs[:4],
+            cloud.w2c,
+            cloud.K,
+            plan.splats,
+            plan.counts,
+            plan.slot_starts,
+            gradients,
+            *outputs,
             to_w2c[chunk],
         )
 
@@ -205,11 +269,13 @@ class _Rasterization(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.state = (view, plan, images)
         dtype = tensors[0].dtype
-        color, alpha, depth = (torch.from_numpy(array).to(dtype) for array in (images.color, images.alpha, images.depth))
+        color, alpha, depth = (
+            torch.from_numpy(array).to(dtype) for array in (images.color, images.alpha, images.depth)
+        )
         return color, alpha.unsqueeze(1), depth.unsqueeze(1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, to_color: Tensor, to_alpha: Tensor, to_depth: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients in the order of the inputs; none for the intrinsics."""
         view, plan, images = ctx.state
@@ -251,12 +317,20 @@ class CPURenderer:
         """Render T views of one cloud; see ``Renderer``."""
         check_inputs(gaussians, w2c_T44, K_T33, width, height, background_TC)
         if gaussians.means_G3.device.type != "cpu":
-            raise DeviceError(f"The cpu renderer got tensors on {gaussians.means_G3.device}; move them or choose 'auto'.")
+            raise DeviceError(
+                f"The cpu renderer got tensors on {gaussians.means_G3.device}; choose 'auto' instead."
+            )
         if background_TC is None:
             background_TC = gaussians.colors_GC.new_zeros(w2c_T44.shape[0], gaussians.colors_GC.shape[1])
         color, alpha, depth = _Rasterization.apply(
-            View(width, height, self.antialiased), gaussians.means_G3, gaussians.quaternions_G4,
-            gaussians.scales_G3, gaussians.opacities_G, gaussians.colors_GC, w2c_T44, K_T33.detach(),
+            View(width, height, self.antialiased),
+            gaussians.means_G3,
+            gaussians.quaternions_G4,
+            gaussians.scales_G3,
+            gaussians.opacities_G,
+            gaussians.colors_GC,
+            w2c_T44,
+            K_T33.detach(),
             background_TC.contiguous(),
         )
         return Rendering(color, alpha, depth)

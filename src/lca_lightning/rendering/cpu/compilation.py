@@ -16,37 +16,38 @@ FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel at its first call; it runs without the interpreter lock, so threads can share the work.
+    """Compile a kernel at its first call; it releases the interpreter lock, so threads can share the work.
 
     Args:
         function: Python function in numba's language.
 
     Returns:
-        The dispatcher. Its machine code is cached beside the source, else in the user's cache folder (numba's own
-        order), else in a private folder under the temporary directory, else not at all.
+        The dispatcher. Its machine code is cached beside the source, else in the user's cache folder (numba's
+        own order), else in a private folder under the temporary directory, else not at all.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": FAST_MATH, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder it may write to
         folder = private_cache_folder()
     if folder is None:
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+        return numba.njit(**options)(function)
+    settings: Any = numba.config
+    previous = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder)
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)
     finally:
-        numba.config.CACHE_DIR = previous
+        settings.CACHE_DIR = previous
 
 
 def private_cache_folder() -> Path | None:
     """Make a cache folder that no other user can write to, because numba's index files are trusted when read.
 
     Returns:
-        The folder, or ``None`` when the temporary directory is read-only or the name is taken by somebody else.
+        The folder, or ``None`` when there is nowhere to write or somebody else has the name.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"lca-lightning-kernels-{user}"

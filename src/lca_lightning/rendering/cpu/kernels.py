@@ -1,9 +1,9 @@
 """Kernels that composite a tile's splats and carry pixel gradients back to them.
 
-A kernel walks a tile's list and, for each splat, only the rows it reaches. Rows are 16 pixels, one or two vector
-registers; all per-pixel state sits in one scratch buffer at constant offsets, so that the compiler can prove that rows
-do not overlap and vectorises without run-time checks. Indices are unsigned because numba tests signed ones for
-negative values, which would block vectorisation as well.
+A kernel walks a tile's list and, for each splat, only the rows it reaches. Rows are 16 pixels, one or two
+vector registers; all per-pixel state sits in one scratch buffer at constant offsets, so that the compiler can
+prove that they do not overlap and vectorises without run-time checks. Indices are unsigned because numba
+tests signed ones for negative values, which would block vectorisation as well.
 """
 
 from __future__ import annotations
@@ -28,12 +28,21 @@ EXPONENT_FLOOR = FLOAT(-126)
 P0, P1, P2 = FLOAT(1.00000007), FLOAT(0.69314695), FLOAT(0.24022122)
 P3, P4, P5 = FLOAT(0.05550743), FLOAT(0.00967546), FLOAT(0.0013267)
 
-CHANNELS_AT_ONCE = 4
+CHANNELS_AT_ONCE = 4  # handled inside the main loop; further ones follow in loops of their own
 GROUP = INDEX(CHANNELS_AT_ONCE)
 CHECK_EVERY = 16  # splats between two looks at whether a tile is finished
 
 # Rows of the scratch buffer, 256 floats each.
-TRANSMITTANCE, ALIVE, WEIGHT, LAST, ACCUMULATED = INDEX(0), PIXELS, INDEX(2) * PIXELS, INDEX(3) * PIXELS, INDEX(4) * PIXELS
+TRANSMITTANCE, ALIVE, WEIGHT, LAST, ACCUMULATED = (
+    INDEX(0),
+    PIXELS,
+    INDEX(2) * PIXELS,
+    INDEX(3) * PIXELS,
+    INDEX(4) * PIXELS,
+)
+# Columns of the splat table, one row per (camera, Gaussian): x, y, conic a b c, opacity, depth, half width,
+# half height, log2 opacity, compensation, unused.
+SPLAT_COLUMNS = 12
 GRADIENT_COLUMNS = 6  # x, y, conic a b c, opacity; then the channels
 
 
@@ -47,7 +56,7 @@ def _exp2(t: float) -> float:
 
 @compiled
 def _row_range(center: float, half_height: float, rows: int) -> tuple[int, int]:
-    """Rows of a tile whose centres lie within reach of a splat; ``center`` is relative to the first row's centre."""
+    """Rows of a tile within reach of a splat; ``center`` is relative to the first row's centre."""
     first = max(np.ceil(center - half_height), ZERO)
     last = min(np.floor(center + half_height), FLOAT(rows - 1))
     if not first <= last:
@@ -57,9 +66,22 @@ def _row_range(center: float, half_height: float, rows: int) -> tuple[int, int]:
 
 @compiled
 def rasterize(
-    first_tile: int, last_tile: int, gaussians: int, width: int, height: int, tile_starts: Array,
-    splat_ids: Array, splats: Array, features: Array, channels: int, background: Array, color: Array,
-    alpha: Array, depth: Array, transmittance: Array, last_index: Array,
+    first_tile: int,
+    last_tile: int,
+    gaussians: int,
+    width: int,
+    height: int,
+    tile_starts: Array,
+    splat_ids: Array,
+    splats: Array,
+    features: Array,
+    channels: int,
+    background: Array,
+    color: Array,
+    alpha: Array,
+    depth: Array,
+    transmittance: Array,
+    last_index: Array,
 ) -> None:
     """Composite tiles ``first_tile..last_tile-1``, counted over all cameras.
 
@@ -73,13 +95,13 @@ def rasterize(
         background: ``(T, C)``.
         color, alpha, depth: Outputs ``(T, C, H, W)``, ``(T, H, W)``, ``(T, H, W)``.
         transmittance: Output, what is left of the light from behind, ``(T, H, W)``.
-        last_index: Output, position in the tile's list of the last splat that counted, -1 if none, ``(T, H, W)``.
+        last_index: Output, place in the tile's list of the last splat that counted, or -1, ``(T, H, W)``.
     """
     tiles_x = (width + TILE_SIZE - 1) // TILE_SIZE
     tiles = tiles_x * ((height + TILE_SIZE - 1) // TILE_SIZE)
     padded = INDEX(features.shape[1])
     buffer = np.empty((INDEX(4) + padded) * PIXELS, np.float32)
-    feature = np.empty(padded, np.float32)
+    feature, splat = np.empty(padded, np.float32), np.empty(SPLAT_COLUMNS, np.float32)
     for tile in range(first_tile, last_tile):
         camera = tile // tiles
         x0 = (tile % tiles) % tiles_x * TILE_SIZE
@@ -91,7 +113,8 @@ def rasterize(
             if (n - start) % CHECK_EVERY == CHECK_EVERY - 1 and not _any_alive(buffer):
                 break
             row = splat_ids[n]
-            splat = splats[row]
+            for k in range(SPLAT_COLUMNS):  # a slice would count references, atomically, on every splat
+                splat[k] = splats[row, k]
             center_y = splat[1] - FLOAT(y0) - HALF
             first, last = _row_range(center_y, splat[8], rows)
             if first == last:
@@ -100,7 +123,17 @@ def rasterize(
             for k in range(padded):
                 feature[k] = features[g, k]
             feature[channels] = splat[6]
-            _blend(buffer, first, last, FLOAT(n - start), splat, splat[0] - FLOAT(x0) - HALF, center_y, feature, padded)
+            _blend(
+                buffer,
+                first,
+                last,
+                FLOAT(n - start),
+                splat,
+                splat[0] - FLOAT(x0) - HALF,
+                center_y,
+                feature,
+                padded,
+            )
         for r in range(rows):
             for c in range(columns):
                 p = INDEX(r) * SIDE + INDEX(c)
@@ -116,7 +149,9 @@ def rasterize(
             for r in range(rows):
                 for c in range(columns):
                     p = INDEX(r) * SIDE + INDEX(c)
-                    color[camera, k, y0 + r, x0 + c] = buffer[ACCUMULATED + INDEX(k) * PIXELS + p] + buffer[p] * behind
+                    color[camera, k, y0 + r, x0 + c] = (
+                        buffer[ACCUMULATED + INDEX(k) * PIXELS + p] + buffer[p] * behind
+                    )
 
 
 @compiled
@@ -137,17 +172,25 @@ def _any_alive(buffer: Array) -> bool:
     total = ZERO
     for p in range(PIXELS):
         total += buffer[ALIVE + p]
-    return total > ZERO
+    return bool(total > ZERO)
 
 
 @compiled
 def _blend(
-    buffer: Array, first: int, last: int, index: float, splat: Array, center_x: float, center_y: float,
-    feature: Array, padded: int,
+    buffer: Array,
+    first: int,
+    last: int,
+    index: float,
+    splat: Array,
+    center_x: float,
+    center_y: float,
+    feature: Array,
+    padded: int,
 ) -> None:
     """Composite one splat over rows ``first..last-1`` of a tile."""
     peak = splat[9]
     squared = -HALF * LOG2_E * splat[2]
+    f0, f1, f2, f3 = feature[0], feature[1], feature[2], feature[3]
     for r in range(first, last):
         dy = FLOAT(r) - center_y
         crossed = -LOG2_E * splat[3] * dy
@@ -168,12 +211,12 @@ def _blend(
             buffer[ALIVE + p] = ZERO if stopped else buffer[ALIVE + p]
             buffer[WEIGHT + p] = weight
             buffer[LAST + p] = index if weight > ZERO else buffer[LAST + p]
-        for k in range(INDEX(0), padded, GROUP):
-            f0, f1, f2, f3 = feature[k], feature[k + INDEX(1)], feature[k + INDEX(2)], feature[k + INDEX(3)]
-            base = ACCUMULATED + k * PIXELS + row
-            for i in range(SIDE):
-                weight = buffer[WEIGHT + row + i]
-                buffer[base + i] += weight * f0
-                buffer[base + PIXELS + i] += weight * f1
-                buffer[base + INDEX(2) * PIXELS + i] += weight * f2
-                buffer[base + INDEX(3) * PIXELS + i] += weight * f3
+            buffer[ACCUMULATED + p] += weight * f0
+            buffer[ACCUMULATED + PIXELS + p] += weight * f1
+            buffer[ACCUMULATED + INDEX(2) * PIXELS + p] += weight * f2
+            buffer[ACCUMULATED + INDEX(3) * PIXELS + p] += weight * f3
+    for k in range(GROUP, padded):
+        value = feature[k]
+        base = ACCUMULATED + k * PIXELS
+        for p in range(INDEX(first) * SIDE, INDEX(last) * SIDE):
+            buffer[base + p] += buffer[WEIGHT + p] * value

@@ -1,4 +1,4 @@
-"""Kernels that project Gaussians to screen ellipses and carry gradients back (EWA splatting, Zwicker et al., 2001).
+"""Kernels that project Gaussians to screen ellipses (EWA splatting, Zwicker et al., 2001).
 
 Everything here is computed in double precision from single-precision inputs: it is a small part of the time.
 """
@@ -22,21 +22,18 @@ from lca_lightning.rendering.renderer import (
     TILE_SIZE,
 )
 
-# Columns of the splat table, one row per (camera, Gaussian).
-SPLAT_COLUMNS = 12  # x, y, conic a b c, opacity, depth, half width, half height, log2 opacity, compensation, unused
-
 Array = Any
+LOG2_E, LOG2_CUTOFF = math.log2(math.e), math.log2(ALPHA_CUTOFF)
+
+
+# Small matrices are tuples in row order, which the compiler keeps in registers, unlike arrays.
 
 
 @compiled
-def _rotation(quaternion: Array, rotation: Array) -> float:
-    """Write the 3x3 rotation of a quaternion of any length; return 1 / length, or 0 where it has no direction."""
-    w, x, y, z = (
-        np.float64(quaternion[0]),
-        np.float64(quaternion[1]),
-        np.float64(quaternion[2]),
-        np.float64(quaternion[3]),
-    )
+def _rotation(quaternions: Array, g: int) -> tuple[Any, float]:
+    """Rotation of a quaternion of any length, and 1 / length, or 0 where it has no direction."""
+    w, x = quaternions[g, 0] * 1.0, quaternions[g, 1] * 1.0  # double from here on
+    y, z = quaternions[g, 2] * 1.0, quaternions[g, 3] * 1.0
     length = math.sqrt(w * w + x * x + y * y + z * z)
     inverse = 0.0
     if length < QUATERNION_FLOOR:
@@ -44,22 +41,28 @@ def _rotation(quaternion: Array, rotation: Array) -> float:
     else:
         inverse = 1.0 / length
         w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
-    rotation[0, 0] = 1.0 - 2.0 * (y * y + z * z)
-    rotation[0, 1] = 2.0 * (x * y - w * z)
-    rotation[0, 2] = 2.0 * (x * z + w * y)
-    rotation[1, 0] = 2.0 * (x * y + w * z)
-    rotation[1, 1] = 1.0 - 2.0 * (x * x + z * z)
-    rotation[1, 2] = 2.0 * (y * z - w * x)
-    rotation[2, 0] = 2.0 * (x * z - w * y)
-    rotation[2, 1] = 2.0 * (y * z + w * x)
-    rotation[2, 2] = 1.0 - 2.0 * (x * x + y * y)
-    return inverse
+    rotation = (
+        1.0 - 2.0 * (y * y + z * z),
+        2.0 * (x * y - w * z),
+        2.0 * (x * z + w * y),
+        2.0 * (x * y + w * z),
+        1.0 - 2.0 * (x * x + z * z),
+        2.0 * (y * z - w * x),
+        2.0 * (x * z - w * y),
+        2.0 * (y * z + w * x),
+        1.0 - 2.0 * (x * x + y * y),
+    )
+    return rotation, inverse
 
 
 @compiled
-def _camera_space(mean: Array, w2c: Array, point: Array) -> None:
-    for i in range(3):
-        point[i] = w2c[i, 0] * mean[0] + w2c[i, 1] * mean[1] + w2c[i, 2] * mean[2] + w2c[i, 3]
+def _camera_space(means: Array, g: int, w2c: Array) -> tuple[float, float, float]:
+    x, y, z = means[g, 0], means[g, 1], means[g, 2]
+    return (
+        w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z + w2c[0, 3],
+        w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z + w2c[1, 3],
+        w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z + w2c[2, 3],
+    )
 
 
 @compiled
@@ -67,41 +70,75 @@ def _slope_limits(K: Array, width: int, height: int) -> tuple[float, float, floa
     """Slopes x/z and y/z beyond which the Jacobian is held: the image's edges and a margin."""
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     margin_x, margin_y = FRUSTUM_MARGIN * 0.5 * width / fx, FRUSTUM_MARGIN * 0.5 * height / fy
-    return -cx / fx - margin_x, (width - cx) / fx + margin_x, -cy / fy - margin_y, (height - cy) / fy + margin_y
+    return (
+        -cx / fx - margin_x,
+        (width - cx) / fx + margin_x,
+        -cy / fy - margin_y,
+        (height - cy) / fy + margin_y,
+    )
 
 
 @compiled
-def _screen_axes(
-    point: Array, scale: Array, rotation: Array, w2c: Array, K: Array, width: int, height: int,
-    jacobian: Array, N: Array, P: Array,
-) -> None:
-    """Write the projection's Jacobian (4 entries), the camera-space axes N and the screen axes P = J N."""
-    for i in range(3):
-        for k in range(3):
-            total = w2c[i, 0] * rotation[0, k] + w2c[i, 1] * rotation[1, k] + w2c[i, 2] * rotation[2, k]
-            N[i, k] = total * scale[k]
-    low_x, high_x, low_y, high_y = _slope_limits(K, width, height)
+def _jacobian(point: Any, K: Array, limits: Any) -> tuple[float, float, float, float]:
+    """Entries 00, 02, 11 and 12 of the projection's Jacobian; the others are zero."""
     near = 1.0 / point[2]
-    jacobian[0] = K[0, 0] * near
-    jacobian[1] = -K[0, 0] * near * min(high_x, max(low_x, point[0] * near))
-    jacobian[2] = K[1, 1] * near
-    jacobian[3] = -K[1, 1] * near * min(high_y, max(low_y, point[1] * near))
-    for k in range(3):
-        P[0, k] = jacobian[0] * N[0, k] + jacobian[1] * N[2, k]
-        P[1, k] = jacobian[2] * N[1, k] + jacobian[3] * N[2, k]
+    first, second = K[0, 0] * near, K[1, 1] * near
+    slope_x = min(limits[1], max(limits[0], point[0] * near))
+    slope_y = min(limits[3], max(limits[2], point[1] * near))
+    return first, -first * slope_x, second, -second * slope_y
+
+
+@compiled
+def _axis(w2c: Array, rotation: Any, scales: Array, g: int, k: int) -> tuple[float, float, float]:
+    """Axis ``k`` of the ellipsoid in camera space: column ``k`` of W R S."""
+    size = scales[g, k]
+    x, y, z = rotation[k] * size, rotation[3 + k] * size, rotation[6 + k] * size
+    return (
+        w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z,
+        w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z,
+        w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z,
+    )
+
+
+@compiled
+def _screen_covariance(jacobian: Any, a: Any, b: Any, c: Any) -> tuple[float, float, float]:
+    """Entries xx, xy and yy of P P^T with P = J (a b c), before the blur."""
+    xa, xb, xc = (
+        jacobian[0] * a[0] + jacobian[1] * a[2],
+        jacobian[0] * b[0] + jacobian[1] * b[2],
+        jacobian[0] * c[0] + jacobian[1] * c[2],
+    )
+    ya, yb, yc = (
+        jacobian[2] * a[1] + jacobian[3] * a[2],
+        jacobian[2] * b[1] + jacobian[3] * b[2],
+        jacobian[2] * c[1] + jacobian[3] * c[2],
+    )
+    return xa * xa + xb * xb + xc * xc, xa * ya + xb * yb + xc * yc, ya * ya + yb * yb + yc * yc
 
 
 @compiled
 def _tile_range(center: float, radius: float, tiles: int) -> tuple[int, int]:
-    first = min(max(math.floor((center - radius) / TILE_SIZE), 0.0), float(tiles))
-    last = min(max(math.ceil((center + radius) / TILE_SIZE), 0.0), float(tiles))
+    first = min(max(np.floor((center - radius) / TILE_SIZE), 0.0), float(tiles))
+    last = min(max(np.ceil((center + radius) / TILE_SIZE), 0.0), float(tiles))
     return int(first), int(last)
 
 
 @compiled
 def project(
-    first: int, last: int, width: int, height: int, antialiased: bool, means: Array, quaternions: Array,
-    scales: Array, opacities: Array, w2c: Array, K: Array, splats: Array, rectangles: Array, counts: Array,
+    first: int,
+    last: int,
+    width: int,
+    height: int,
+    antialiased: bool,
+    means: Array,
+    quaternions: Array,
+    scales: Array,
+    opacities: Array,
+    w2c: Array,
+    K: Array,
+    splats: Array,
+    rectangles: Array,
+    counts: Array,
 ) -> None:
     """Project Gaussians ``first..last-1`` into one camera.
 
@@ -117,21 +154,20 @@ def project(
         counts: Output number of tiles, 0 where culled, ``(G,)`` int32.
     """
     tiles_x, tiles_y = (width + TILE_SIZE - 1) // TILE_SIZE, (height + TILE_SIZE - 1) // TILE_SIZE
-    rotation, N, P = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3))
-    point, jacobian = np.empty(3), np.empty(4)
+    limits = _slope_limits(K, width, height)
     for g in range(first, last):
         counts[g] = 0
         opacity = np.float64(opacities[g])
         if opacity < ALPHA_CUTOFF:
             continue
-        _camera_space(means[g], w2c, point)
+        point = _camera_space(means, g, w2c)
         if not (NEAR_PLANE <= point[2] <= FAR_PLANE):
             continue
-        _rotation(quaternions[g], rotation)
-        _screen_axes(point, scales[g], rotation, w2c, K, width, height, jacobian, N, P)
-        xx = P[0, 0] * P[0, 0] + P[0, 1] * P[0, 1] + P[0, 2] * P[0, 2]
-        xy = P[0, 0] * P[1, 0] + P[0, 1] * P[1, 1] + P[0, 2] * P[1, 2]
-        yy = P[1, 0] * P[1, 0] + P[1, 1] * P[1, 1] + P[1, 2] * P[1, 2]
+        rotation, _ = _rotation(quaternions, g)
+        first_axis, second_axis = _axis(w2c, rotation, scales, g, 0), _axis(w2c, rotation, scales, g, 1)
+        third_axis = _axis(w2c, rotation, scales, g, 2)
+        jacobian = _jacobian(point, K, limits)
+        xx, xy, yy = _screen_covariance(jacobian, first_axis, second_axis, third_axis)
         sharp = xx * yy - xy * xy
         xx, yy = xx + SCREEN_BLUR, yy + SCREEN_BLUR
         determinant = xx * yy - xy * xy
@@ -144,9 +180,11 @@ def project(
             opacity *= compensation
             if opacity < ALPHA_CUTOFF:
                 continue
-        reach = math.sqrt(2.0 * math.log(opacity / ALPHA_CUTOFF))
+        headroom = math.log(opacity / ALPHA_CUTOFF)
+        reach = math.sqrt(2.0 * headroom)
         extent = min(EXTENT_SIGMAS, reach)
-        radius_x, radius_y = math.ceil(extent * math.sqrt(xx)), math.ceil(extent * math.sqrt(yy))
+        sigma_x, sigma_y = math.sqrt(xx), math.sqrt(yy)
+        radius_x, radius_y = np.ceil(extent * sigma_x), np.ceil(extent * sigma_y)
         if radius_x <= 0.0 or radius_y <= 0.0:
             continue
         if x + radius_x <= 0.0 or x - radius_x >= width or y + radius_y <= 0.0 or y - radius_y >= height:
@@ -159,5 +197,5 @@ def project(
         splats[g, 2], splats[g, 3], splats[g, 4] = yy / determinant, -xy / determinant, xx / determinant
         splats[g, 5], splats[g, 6] = opacity, point[2]
         # Slightly wide, so that rounding never drops a pixel that the cutoff would keep.
-        splats[g, 7], splats[g, 8] = reach * math.sqrt(xx) + 0.01, reach * math.sqrt(yy) + 0.01
-        splats[g, 9], splats[g, 10] = math.log2(opacity), compensation
+        splats[g, 7], splats[g, 8] = reach * sigma_x + 0.01, reach * sigma_y + 0.01
+        splats[g, 9], splats[g, 10] = headroom * LOG2_E + LOG2_CUTOFF, compensation

@@ -1,7 +1,8 @@
-"""Share a kernel's work between as many threads as torch may use, safely after a fork and from several threads.
+"""Share a kernel's work between the threads torch may use, also after a fork and from several threads.
 
-numba's own parallel loops are not used: their GNU OpenMP layer aborts a forked data-loader worker, and their fork-safe
-layer aborts when two Python threads render at once. Kernels release the interpreter lock, so plain threads do.
+numba's own parallel loops are not used: their GNU OpenMP layer aborts a forked data-loader worker, and their
+fork-safe layer aborts when two Python threads render at once. Kernels release the interpreter lock, so plain
+threads do.
 """
 
 from __future__ import annotations

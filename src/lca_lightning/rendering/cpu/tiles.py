@@ -14,7 +14,7 @@ RADIX_BITS = 11
 
 @compiled
 def _sort_by_depth(depth_bits: Array, order: Array, kept: int) -> Array:
-    """Stable radix sort of ``order[:kept]`` by ``depth_bits``, which for positive floats order as the floats do."""
+    """Stable radix sort of ``order[:kept]`` by ``depth_bits``; positive floats order as their bits."""
     buckets = 1 << RADIX_BITS
     source, target = order, np.empty_like(order)
     for shift in (0, RADIX_BITS, 2 * RADIX_BITS):
@@ -34,8 +34,15 @@ def _sort_by_depth(depth_bits: Array, order: Array, kept: int) -> Array:
 
 @compiled
 def fill_tiles(
-    tiles_x: int, depth_bits: Array, rectangles: Array, counts: Array, slot_starts: Array, tile_starts: Array,
-    splat_ids: Array, slots: Array, camera: int,
+    tiles_x: int,
+    depth_bits: Array,
+    rectangles: Array,
+    counts: Array,
+    slot_starts: Array,
+    tile_starts: Array,
+    splat_ids: Array,
+    slots: Array,
+    camera: int,
 ) -> None:
     """List each tile's splats of one camera, nearest first.
 
