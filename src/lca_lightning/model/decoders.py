@@ -73,8 +73,15 @@ def _hidden_layers(config: AvatarModelConfig) -> list[nn.Module]:
     """Everything between the first linear layer and the last one."""
     layers: list[nn.Module] = [nn.LeakyReLU()]
     for _ in range(config.decoder_layers - 2):
-        layers += [nn.Linear(config.decoder_hidden, config.decoder_hidden), nn.LeakyReLU()]
+        layers += [_hidden(nn.Linear(config.decoder_hidden, config.decoder_hidden)), nn.LeakyReLU()]
     return layers
+
+
+def _hidden(linear: nn.Linear) -> nn.Linear:
+    """He initialisation: signals of the photos reach the last layer without fading."""
+    nn.init.kaiming_normal_(linear.weight, a=0.01, nonlinearity="leaky_relu")
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _zero_last(linear: nn.Linear) -> nn.Linear:
@@ -99,7 +106,7 @@ class CanonicalDecoder(nn.Module):
         self.config = config
         outputs = config.gaussians_per_anchor * sum(CANONICAL_CHANNELS)
         self.layers = nn.Sequential(
-            nn.Linear(config.width, config.decoder_hidden),
+            _hidden(nn.Linear(config.width, config.decoder_hidden)),
             *_hidden_layers(config),
             _zero_last(nn.Linear(config.decoder_hidden, outputs)),
         )
@@ -146,7 +153,7 @@ class PoseDecoder(nn.Module):
     def __init__(self, config: AvatarModelConfig, signal_width: int) -> None:
         super().__init__()
         self.offset_scale = config.pose_offset_scale
-        joint = nn.Linear(config.width + signal_width, config.decoder_hidden)
+        joint = _hidden(nn.Linear(config.width + signal_width, config.decoder_hidden))
         self.token_projection = nn.Linear(config.width, config.decoder_hidden)
         self.signal_projection = nn.Linear(signal_width, config.decoder_hidden, bias=False)
         with torch.no_grad():  # initialised as the one linear layer over the concatenation that they are

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from lca_lightning.model.attention import (
     JointAttention,
     JointStream,
+    QueryKeyValue,
     Rotary,
     SelfAttentionBlock,
     rotary_tables,
@@ -92,7 +93,10 @@ class Encoder(nn.Module):
         )
         self.global_vector = (
             nn.Sequential(
-                nn.Linear(config.width, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+                nn.LayerNorm(config.width),  # means over many patches are small; a photo must move the vector
+                nn.Linear(config.width, config.width),
+                nn.SiLU(),
+                nn.Linear(config.width, config.width),
             )
             if config.adaln
             else None
@@ -148,5 +152,8 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
+    elif isinstance(module, QueryKeyValue):
+        for block in module.projection.weight.split(module.projection.in_features):
+            nn.init.xavier_uniform_(block)  # as the separate square maps they are
     elif isinstance(module, JointStream):
         module.reset_modulation()  # apply() visits children first, so this comes after their Xavier weights

@@ -112,7 +112,7 @@ def test_every_parameter_gets_a_gradient(
 def test_training_from_scratch_reaches_every_parameter(
     rig: AnnyRig, backbone: Backbone, anchors: Anchors, batch: Batch
 ) -> None:
-    """Zero-initialised decoders and gates must not stay shut: after a few steps all gradients are non-zero."""
+    """Zero-initialised decoders and gates must not stay shut: soon all gradients are non-zero."""
     torch.manual_seed(0)
     model = AvatarModel(
         AvatarModelConfig(**{**SIZES, "adaln_gate_init": 0.0}), rig, backbone, anchors
