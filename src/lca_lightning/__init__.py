@@ -28,7 +28,7 @@ __all__ = [
 
 _HOMES = {
     "Avatar": "avatar", "Camera": "avatar", "contact_sheet": "avatar", "load_avatar": "avatar",
-    "turntable": "avatar", "load_motion": "rig.motion_retarget", "load_rig": "rig",
+    "turntable": "avatar", "load_motion": "motion.retarget", "load_rig": "rig",
 }  # fmt: skip
 
 
@@ -70,9 +70,9 @@ def _prepare_photos(images: Sequence[str | Path | np.ndarray], rig: Rig) -> Prep
 
     from lca_lightning.avatar.avatar import Camera
     from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
+    from lca_lightning.motion.clip import Motion
     from lca_lightning.preprocessing.fitted_clip import PHOTOS
     from lca_lightning.preprocessing.photos import fit_photos
-    from lca_lightning.rig.motion import Motion
     from lca_lightning.rig.rig import load_rig
 
     on_cpu = load_rig(rig.name)  # the model's own may be on another device

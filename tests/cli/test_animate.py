@@ -20,7 +20,7 @@ from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.rig.anny import AnnyRig
-from tests.unit.rig.bvh_files import lively_body
+from tests.unit.motion.bvh_files import lively_body
 
 
 @pytest.fixture(scope="module")

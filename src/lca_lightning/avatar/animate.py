@@ -15,7 +15,7 @@ from lca_lightning.avatar.cameras import CameraPath, facing_direction, plan_came
 from lca_lightning.avatar.contact_sheet import to_uint8
 from lca_lightning.datasets.video import VideoWriter
 from lca_lightning.errors import DataError
-from lca_lightning.rig.motion import Motion
+from lca_lightning.motion.clip import Motion
 from lca_lightning.rig.rig import RigPose
 
 

@@ -20,7 +20,7 @@ from lca_lightning.datasets.format import mask_box
 from lca_lightning.errors import CheckpointError, ConfigError, DataError
 from lca_lightning.model.avatar_model import AvatarModel, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.rig.motion import Motion
+from lca_lightning.motion.clip import Motion
 from lca_lightning.rig.rig import Rig
 
 IdentityChoice = Literal["fit", "neutral"]

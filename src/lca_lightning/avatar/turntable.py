@@ -10,7 +10,7 @@ from torch import Tensor
 from lca_lightning.avatar.animate import View, posed_joints, write_video
 from lca_lightning.avatar.avatar import Avatar, PosedAvatar
 from lca_lightning.avatar.cameras import circle_cameras
-from lca_lightning.rig.motion import Motion
+from lca_lightning.motion.clip import Motion
 
 
 def turntable(

@@ -56,7 +56,7 @@ def run(namespace: argparse.Namespace) -> None:
         raise UsageError(f"--out must end in .mp4, got {namespace.out!r}.")
     from lca_lightning.avatar import View, animate_video, load_avatar
     from lca_lightning.avatar.devices import pick_device
-    from lca_lightning.rig.motion_retarget import load_motion
+    from lca_lightning.motion.retarget import load_motion
 
     avatar = load_avatar(namespace.avatar, pick_device(namespace.device))
     motion = load_motion(namespace.motion, avatar.rig, avatar.identity_I, up_axis=namespace.up_axis)

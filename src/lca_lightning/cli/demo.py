@@ -118,7 +118,7 @@ def _write_contact_sheet(avatar: Avatar, sequence: Sequence, path: Path) -> Path
     from lca_lightning.avatar.avatar import Camera
     from lca_lightning.avatar.contact_sheet import contact_sheet
     from lca_lightning.avatar.turntable import turntable_images
-    from lca_lightning.rig.motion import Motion
+    from lca_lightning.motion.clip import Motion
 
     camera, references = _camera_and_frames(sequence)
     others = [min(frame + 1, sequence.frame_count - 1) for frame in references]

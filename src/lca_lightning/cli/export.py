@@ -34,7 +34,7 @@ def run(namespace: argparse.Namespace) -> None:
         raise UsageError(f"--out must end in .{namespace.format}, got {namespace.out!r}.")
     from lca_lightning.avatar import load_avatar
     from lca_lightning.export.ply import write_ply
-    from lca_lightning.rig.motion_retarget import load_motion
+    from lca_lightning.motion.retarget import load_motion
 
     avatar = load_avatar(namespace.avatar)
     if namespace.motion is None:

@@ -23,8 +23,8 @@ from lca_lightning.datasets.format import (
     write_dataset_header,
 )
 from lca_lightning.errors import UsageError
-from lca_lightning.rig.motion import Motion
-from lca_lightning.rig.motion_retarget import load_motion
+from lca_lightning.motion.clip import Motion
+from lca_lightning.motion.retarget import load_motion
 from lca_lightning.rig.rig import REGIONS, Rig, RigPose, load_rig
 from lca_lightning.synthesis.cameras import studio_cameras, wild_camera
 from lca_lightning.synthesis.lighting import (

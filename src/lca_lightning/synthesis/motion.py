@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from lca_lightning.rig.motion import Motion
+from lca_lightning.motion.clip import Motion
 from lca_lightning.rig.rig import Rig, RigPose
 
 ACTIVITIES = ("sway", "walk", "wave", "reach", "squat", "dance")

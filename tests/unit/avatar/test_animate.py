@@ -16,7 +16,7 @@ from lca_lightning.avatar.cameras import CAMERA_PATHS, CameraPath, facing_direct
 from lca_lightning.datasets.video import probe_video, read_frames
 from lca_lightning.errors import ConfigError, DataError
 from lca_lightning.geometry.cameras import camera_center, project_points
-from lca_lightning.rig.motion import Motion
+from lca_lightning.motion.clip import Motion
 
 
 @pytest.mark.parametrize("path", CAMERA_PATHS)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from lca_lightning.rig.motion_source import SourceBody
-from lca_lightning.rig.motion_target import TargetBody
+from lca_lightning.motion.source import SourceBody
+from lca_lightning.motion.target import TargetBody
 
 Array = NDArray[np.float64]
 # Correction of the height is smoothed over this time and never exceeds this distance from its median.

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from lca_lightning.rig.motion_source import SourceBody, frame_matrix, unit
-from lca_lightning.rig.motion_target import TargetBody
+from lca_lightning.motion.source import SourceBody, frame_matrix, unit
+from lca_lightning.motion.target import TargetBody
 
 Array = NDArray[np.float64]
 _LEFT, _UP, _FORWARD = np.eye(3)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lca_lightning.errors import ConfigError
-from lca_lightning.rig.motion_names import SIDES
-from lca_lightning.rig.motion_source import unit
+from lca_lightning.motion.names import SIDES
+from lca_lightning.motion.source import unit
 from lca_lightning.rig.rig import REGIONS, Rig, RigPose
 
 Array = NDArray[np.float64]

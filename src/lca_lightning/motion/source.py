@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.errors import ConfigError, DataError
-from lca_lightning.rig.motion_bvh import BvhClip
-from lca_lightning.rig.motion_names import SIDES, SkeletonMap, map_skeleton
+from lca_lightning.motion.bvh import BvhClip
+from lca_lightning.motion.names import SIDES, SkeletonMap, map_skeleton
 
 Array = NDArray[np.float64]
 # Frames that calibration averages over; more change nothing but the time.

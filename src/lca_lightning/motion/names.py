@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.errors import DataError
-from lca_lightning.rig.motion_topology import limbs_by_shape
+from lca_lightning.motion.topology import limbs_by_shape
 
 Array = NDArray[np.float64]
 

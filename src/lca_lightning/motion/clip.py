@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from lca_lightning.batch import Driving
 from lca_lightning.errors import DataError, UsageError, check_shape
-from lca_lightning.rig.motion_bvh import hold_last_good_frame
+from lca_lightning.motion.bvh import hold_last_good_frame
 
 Floats = NDArray[np.float32]
 

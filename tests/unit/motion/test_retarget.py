@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from lca_lightning.errors import DataError, UsageError
+from lca_lightning.motion.bvh import BvhClip, load_bvh
+from lca_lightning.motion.clip import Motion, load_npz_motion
+from lca_lightning.motion.names import map_skeleton
+from lca_lightning.motion.retarget import half_twist, load_motion, retarget
+from lca_lightning.motion.source import SourceBody, unit
+from lca_lightning.motion.target import TargetBody
 from lca_lightning.rig.anny import AnnyRig
-from lca_lightning.rig.motion import Motion, load_npz_motion
-from lca_lightning.rig.motion_bvh import BvhClip, load_bvh
-from lca_lightning.rig.motion_names import map_skeleton
-from lca_lightning.rig.motion_retarget import half_twist, load_motion, retarget
-from lca_lightning.rig.motion_source import SourceBody, unit
-from lca_lightning.rig.motion_target import TargetBody
 from lca_lightning.rig.rig import RigPose
-from tests.unit.rig.bvh_files import Array, Body, lively_body
+from tests.unit.motion.bvh_files import Array, Body, lively_body
 
 LIMBS = ("upper_arm", "lower_arm", "hand", "upper_leg", "lower_leg")
 

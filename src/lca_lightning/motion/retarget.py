@@ -16,13 +16,13 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from lca_lightning.errors import DataError
-from lca_lightning.rig.motion import Motion, load_npz_motion
-from lca_lightning.rig.motion_bvh import BvhClip, load_bvh
-from lca_lightning.rig.motion_calibration import Calibration
-from lca_lightning.rig.motion_floor import root_translation
-from lca_lightning.rig.motion_names import FINGERS, SIDES
-from lca_lightning.rig.motion_source import SourceBody
-from lca_lightning.rig.motion_target import TargetBody
+from lca_lightning.motion.bvh import BvhClip, load_bvh
+from lca_lightning.motion.calibration import Calibration
+from lca_lightning.motion.clip import Motion, load_npz_motion
+from lca_lightning.motion.floor import root_translation
+from lca_lightning.motion.names import FINGERS, SIDES
+from lca_lightning.motion.source import SourceBody
+from lca_lightning.motion.target import TargetBody
 from lca_lightning.rig.rig import Rig
 
 Array = NDArray[np.float64]
