@@ -155,5 +155,6 @@ def replace_background(image_HW3: np.ndarray, mask_HW: np.ndarray, background: f
 
 def to_float(array: np.ndarray) -> torch.Tensor:
     """uint8 ``(H, W, 3)`` or ``(H, W)`` to float32 ``(3, H, W)`` or ``(1, H, W)`` in [0, 1]."""
-    tensor = torch.from_numpy(array if array.ndim == 3 else array[..., None])
+    # A copy, because photos may come in read-only memory, which torch does not know.
+    tensor = torch.from_numpy(np.array(array if array.ndim == 3 else array[..., None]))
     return tensor.permute(2, 0, 1).to(torch.float32).div_(255)
