@@ -16,7 +16,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import nnls
 
-from lca_lightning.preprocessing.gaze import head_axes
+from lca_lightning.preprocessing.gaze import NOSE_BASE, head_axes
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.rig.rig import Rig
 
@@ -78,7 +78,7 @@ def measured_features(face_TP3: FloatArray) -> FloatArray:
     if len(found) == 0:
         return features
     face = face_TP3[found]
-    axes = head_axes(face)
+    axes = head_axes(face, NOSE_BASE)
     eyes = np.stack([face[:, [362, 263]].mean(1), face[:, [33, 133]].mean(1)], 1)
     distance = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
     center = eyes.mean(1)

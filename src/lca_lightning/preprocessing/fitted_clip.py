@@ -18,7 +18,7 @@ from lca_lightning.preprocessing.calibration import (
 from lca_lightning.preprocessing.camera_matching import MatchReport, choose_size_rules, settle_orientations
 from lca_lightning.preprocessing.clip_detection import ClipDetections
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray
-from lca_lightning.preprocessing.monocular import choose_focal, place_world_landmarks
+from lca_lightning.preprocessing.monocular import choose_focal, hint_weights, place_world_landmarks
 from lca_lightning.preprocessing.observations import Observations, join_landmarks, stature_pixels, to_tensor
 from lca_lightning.preprocessing.rig_fitting import FitSettings, Progress, RigFit, fit_clip
 from lca_lightning.preprocessing.sides import (
@@ -203,7 +203,8 @@ def prepare_monocular(
     )
     joined = np.zeros((*pixels.shape[1:3], 3))
     weight = np.zeros(pixels.shape[1:3])
-    joined[:, :BODY_COUNT], weight[:, :BODY_COUNT] = np.nan_to_num(points), known[:, None]
+    joined[:, :BODY_COUNT] = np.nan_to_num(points)
+    weight[:, :BODY_COUNT] = hint_weights(confidence[0, :, :BODY_COUNT], known)
     observations = Observations(
         to_tensor(pixels), to_tensor(confidence), to_tensor(camera.w2c_44[None]),
         to_tensor(camera.K_33[None]),

@@ -10,6 +10,7 @@ from lca_lightning.preprocessing.landmarks import FloatArray
 # right.
 _EYES = ((473, 362, 263, 386, 374), (468, 133, 33, 159, 145))
 _FOREHEAD, _CHIN = 10, 152
+NOSE_BASE = 2
 # Eyeball radius over the width of the eye opening (12 mm over 30 mm), smallest width in pixels, smallest
 # opening.
 EYEBALL, SMALLEST_EYE, SMALLEST_OPENING = 0.4, 9.0, 0.12
@@ -17,17 +18,19 @@ MOST_SINE = 0.7
 MOST_TURNED = 0.5
 
 
-def head_axes(face_TP3: FloatArray) -> FloatArray:
+def head_axes(face_TP3: FloatArray, below: int = _CHIN) -> FloatArray:
     """Axes of the head in picture space (x right, y down, z away) from face landmarks.
 
     Args:
         face_TP3: Landmarks in pixels with relative depth, ``(T, 478, 3)``.
+        below: Landmark that defines "down" from the forehead; the nose's base does not move with the jaw but
+            tilts the axes by a constant.
 
     Returns:
         Rows are the person's left, up and forward, ``(T, 3, 3)``.
     """
     left = _unit(face_TP3[:, 263] - face_TP3[:, 33])
-    up = face_TP3[:, _FOREHEAD] - face_TP3[:, _CHIN]
+    up = face_TP3[:, _FOREHEAD] - face_TP3[:, below]
     up = _unit(up - (up * left).sum(-1, keepdims=True) * left)
     # The picture's axes are right-handed (x right, y down, z away), so left x up points out of the face.
     return np.stack([left, up, np.cross(left, up)], 1)

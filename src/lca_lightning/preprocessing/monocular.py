@@ -12,6 +12,7 @@ FOCAL_SHARES = (0.7, 1.0, 1.37)
 DEFAULT_SHARE = 1.0
 # Another focal length than the default must lower the error by this share to be believed.
 CLEARLY_BETTER = 0.9
+HIDDEN_WEIGHT = 0.03
 
 
 def place_world_landmarks(
@@ -53,6 +54,19 @@ def _solve_shift(rays_P2: FloatArray, confidence_P: FloatArray, points_P3: Float
         right.append((rays_P2[:, axis] * points_P3[:, 2] - points_P3[:, axis]) * confidence_P)
     solution, *_ = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)
     return np.asarray(solution)
+
+
+def hint_weights(confidence_TP: FloatArray, placed_T: np.ndarray) -> FloatArray:
+    """How much each placed metric landmark is trusted: one that is not seen is a guess and hardly counts.
+
+    Args:
+        confidence_TP: Of the pixels, 0 outside the picture, ``(T, 33)``.
+        placed_T: Whether the frame was placed, ``(T,)``.
+
+    Returns:
+        Weights, ``(T, 33)``.
+    """
+    return np.where(placed_T[:, None], np.maximum(confidence_TP, HIDDEN_WEIGHT), 0.0)
 
 
 def choose_focal(

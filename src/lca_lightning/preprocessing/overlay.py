@@ -69,7 +69,8 @@ def draw_mesh(
 def draw_contour(image_HW3: Image, mask_HW: Image, color: tuple[int, int, int] = (255, 60, 60)) -> Image:
     """Draw a mask's outline over a picture; returns a new picture."""
     contours, _ = cv2.findContours((mask_HW > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return np.asarray(cv2.drawContours(image_HW3.copy(), contours, -1, color, 2), np.uint8)
+    thick = max(1, round(max(image_HW3.shape) / 600))
+    return np.asarray(cv2.drawContours(image_HW3.copy(), contours, -1, color, thick), np.uint8)
 
 
 def draw_skeleton(

@@ -17,7 +17,7 @@ from lca_lightning.preprocessing.fitted_clip import PHOTOS
 from lca_lightning.preprocessing.gaze import estimate_gaze
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray, FrameDetection
 from lca_lightning.preprocessing.masks import clean_mask, intersection_over_union, restrict_to_silhouette
-from lca_lightning.preprocessing.monocular import choose_focal, place_world_landmarks
+from lca_lightning.preprocessing.monocular import choose_focal, hint_weights, place_world_landmarks
 from lca_lightning.preprocessing.observations import Observations, join_landmarks, stature_pixels, to_tensor
 from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.people import COMPARABLE, find_people, person_scale
@@ -239,7 +239,8 @@ def _observations(
             joined[:, :BODY_COUNT], trust[:, :BODY_COUNT], detection.world_P3[None], camera
         )
         padded, weight = np.zeros_like(np.repeat(joined[..., :1], 3, -1)), np.zeros_like(trust)
-        padded[:, :BODY_COUNT], weight[:, :BODY_COUNT] = np.nan_to_num(placed), usable[:, None]
+        padded[:, :BODY_COUNT] = np.nan_to_num(placed)
+        weight[:, :BODY_COUNT] = hint_weights(trust[:, :BODY_COUNT], usable)
         pixels.append(joined[0])
         confidence.append(trust[0])
         points.append(padded[0])
