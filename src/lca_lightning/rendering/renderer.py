@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,9 +158,9 @@ def check_finite(name: str, tensor: Tensor) -> None:
     Raises:
         NonFiniteError: Names the argument and how many of its values are bad.
     """
-    # The sum is finite only if every term is, unless finite terms overflow: one cheap pass in the usual case.
+    # A finite sum means finite terms: one cheap pass. Finite terms may overflow it, so then they are counted.
     values = tensor.detach()
-    if values.numel() == 0 or math.isfinite(float(values.sum())):
+    if values.numel() == 0 or math.isfinite(_sum(values)):
         return
     bad = int((~torch.isfinite(values)).sum())
     if bad:
@@ -167,6 +168,13 @@ def check_finite(name: str, tensor: Tensor) -> None:
             f"{name} holds {bad} NaN or infinite values out of {values.numel()}; "
             "look for a division by zero or a learning rate that is too high upstream."
         )
+
+
+def _sum(values: Tensor) -> float:
+    if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
+        return float(values.sum())
+    with np.errstate(all="ignore"):  # numpy does not wake torch's threads, which would cost more than the sum
+        return float(values.numpy().sum())
 
 
 def choose_renderer(

@@ -139,11 +139,11 @@ def _load_pixels(
 ) -> int:
     """Fill the scratch buffer for a tile; return how many splats of its list any pixel used."""
     used = 0
-    for p in range(GRADIENTS + padded * PIXELS):
-        buffer[p] = ZERO
-    for p in range(PIXELS):
-        buffer[p] = ONE
-        buffer[LAST + p] = -ONE
+    for i in range(GRADIENTS + padded * PIXELS):
+        buffer[i] = ZERO
+    for i in range(PIXELS):
+        buffer[i] = ONE
+        buffer[LAST + i] = -ONE
     for r in range(min(TILE_SIZE, height - y0)):
         for c in range(min(TILE_SIZE, width - x0)):
             y, x = y0 + r, x0 + c

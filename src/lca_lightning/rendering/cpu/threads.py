@@ -81,7 +81,7 @@ def balanced_bounds(starts: np.ndarray) -> np.ndarray:
         Chunk boundaries in tiles, first 0 and last ``tiles``.
     """
     tiles = len(starts) - 1
-    chunks = max(1, min(8 * torch.get_num_threads(), tiles))
+    chunks = max(1, min(6 * torch.get_num_threads(), tiles))
     work = starts + 4 * np.arange(tiles + 1)  # an empty tile costs about as much as four intersections
     bounds = np.searchsorted(work, np.linspace(0, work[-1], chunks + 1))
     bounds[0], bounds[-1] = 0, tiles
