@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.preprocessing.frames import SourceVideo
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray, PersonBox
 from lca_lightning.preprocessing.masks import clean_mask
+from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.preprocessing.people import (
     COMPARABLE,
     Sighting,

@@ -98,12 +98,7 @@ def feature_response(rig: Rig) -> FloatArray:
     """
     identity = rig.neutral_identity()[None]
     with torch.no_grad():
-        rest = rig.canonical_vertices(identity)[0]
-        units = torch.eye(rig.expression_size)
-        deltas = {
-            name: rig.canonical_vertices(identity, units[index : index + 1])[0] - rest
-            for index, name in enumerate(rig.expression_names)
-        }
+        rest, deltas = unit_deltas(rig)
         joints = rig.canonical_joints(identity)[0]
     eyes = [joints[rig.joint_names.index(f"eye.{side}")] for side in "LR"]
     distance = float((eyes[0] - eyes[1]).norm())
@@ -117,6 +112,15 @@ def feature_response(rig: Rig) -> FloatArray:
         for unit in FITTED
     ]
     return np.stack(columns, 1)
+
+
+def unit_deltas(rig: Rig) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The neutral mesh ``(V, 3)`` and how each coefficient at 1 moves its vertices, metres."""
+    identity = rig.neutral_identity()[None]
+    rest = rig.canonical_vertices(identity)[0]
+    units = torch.eye(rig.expression_size)
+    moved = rig.canonical_vertices(identity.expand(len(units), -1), units) - rest
+    return rest, dict(zip(rig.expression_names, moved, strict=True))
 
 
 def _vertex(rig: Rig, rest: torch.Tensor, deltas: dict[str, torch.Tensor], name: str) -> int:

@@ -122,7 +122,7 @@ def load_photo(
 
 
 def _shrink(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
+    from lca_lightning.preprocessing.opencv import cv2
 
     scale = LARGEST_SIDE / max(image_HW3.shape[:2])
     if scale >= 1:

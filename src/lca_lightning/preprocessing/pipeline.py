@@ -136,6 +136,12 @@ def prepare_clip(
     if clip.calibration is not None:
         cameras = match_names(list(clip.videos), load_calibration(clip.calibration), clip.calibration)
     videos = [SourceVideo(path) for path in clip.videos]
+    rates = [video.fps for video in videos]
+    if max(rates) > 1.02 * min(rates):
+        raise DataError(
+            f"The cameras run at other rates ({min(rates):g} and {max(rates):g} frames/s), so they cannot "
+            "be synchronous; convert them to one rate first."
+        )
     detections = _detect_all(clip, options, workers, progress)
     detections = _same_frames(detections)
     if not any(detection.found_T.any() for detection in detections):
@@ -241,7 +247,8 @@ def detect_video(task: tuple[Path, Path, int, str], progress: Callable[[int], An
         tracks = sample_people(detector, video, every)
         if not tracks:
             raise DataError(
-                f"no person: nobody was found in {path.name}; check that a whole body is in the picture"
+                f"no person: nobody was found in {path.name}; check that a whole body is in the picture, or "
+                "leave this video out"
             )
         last = max(max(track.sightings) for track in tracks) + every
         count = max(video.frame_count, last + 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -13,6 +12,7 @@ from lca_lightning.preprocessing.calibration import undistortion_maps
 from lca_lightning.preprocessing.fitted_clip import PreparedClip
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import intersection_over_union
+from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.rig_fitting import RigFit, reprojection_errors
 from lca_lightning.rig.rig import Rig

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from torch.nn import functional
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import mask_box
 from lca_lightning.preprocessing.observations import to_tensor
+from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.rig.rig import Rig
 
 GRID = 96

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from lca_lightning.preprocessing.frames import SourceVideo
 from lca_lightning.preprocessing.gaze import combine_gaze
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import mask_box, restrict_to_silhouette
+from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.preprocessing.overlay import (
     draw_contour,
     draw_mesh,

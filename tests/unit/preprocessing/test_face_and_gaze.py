@@ -7,7 +7,7 @@ import pytest
 import torch
 
 pytest.importorskip("cv2")
-from lca_lightning.preprocessing.expression import _MESH, _RIG, _vertex, fit_expression
+from lca_lightning.preprocessing.expression import _MESH, _RIG, _vertex, fit_expression, unit_deltas
 from lca_lightning.preprocessing.face import face_boxes_in_crop, landmark_face_boxes, rig_face_boxes
 from lca_lightning.preprocessing.gaze import combine_gaze, estimate_gaze, head_axes
 from lca_lightning.preprocessing.landmarks import BODY_COUNT
@@ -76,12 +76,7 @@ def test_closed_small_hidden_or_averted_eyes_are_invalid() -> None:
 
 def faces_from_rig(rig, coefficients_TE: torch.Tensor) -> np.ndarray:
     identity = rig.neutral_identity()[None]
-    rest = rig.canonical_vertices(identity)[0]
-    units = torch.eye(rig.expression_size)
-    deltas = {
-        name: rig.canonical_vertices(identity, units[i : i + 1])[0] - rest
-        for i, name in enumerate(rig.expression_names)
-    }
+    rest, deltas = unit_deltas(rig)
     index = {name: _vertex(rig, rest, deltas, name) for name in _RIG}
     eyes = {side: rig.canonical_joints(identity)[0, rig.joint_names.index(f"eye.{side}")] for side in "LR"}
     posed = rig.canonical_vertices(identity, coefficients_TE)

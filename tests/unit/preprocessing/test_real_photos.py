@@ -1,4 +1,4 @@
-"""Photos cut from a real capture: one identity, a pose each, and clear refusals; slow, skipped without the samples."""
+"""Photos cut from a real capture: one identity, a pose each, and clear refusals; slow."""
 
 from __future__ import annotations
 

@@ -144,3 +144,25 @@ def test_dropped_clips_are_listed(tmp_path: Path) -> None:
     assert listed == [{"clip": "b", "reason": "too small: 3 pixels", "frames": 4}]
     summary = quality().summary()
     assert json.loads(json.dumps(summary))["valid_frames"] == 20 and summary["reprojection_px_median"] == 5.0
+
+
+def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lca_lightning.errors import MissingAssetError
+    from lca_lightning.preprocessing import detection
+
+    monkeypatch.setattr(detection.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingAssetError, match=r"lca-lightning\[mediapipe\]"):
+        detection.PersonDetector()
+
+
+def test_mediapipe_is_imported_in_one_file_only() -> None:
+    folder = Path(__file__).parents[3] / "src" / "lca_lightning"
+    importing = [
+        path.name
+        for path in folder.rglob("*.py")
+        if any(
+            line.strip().startswith(("import mediapipe", "from mediapipe"))
+            for line in path.read_text().splitlines()
+        )
+    ]
+    assert importing == ["detection.py"]
