@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from lca_lightning.batch import Batch
+from lca_lightning.datasets.augment import AugmentationConfig, recolor
 from lca_lightning.errors import NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.metrics.masked import MaskedProtocol
@@ -32,6 +33,7 @@ class LCALightningModule(pl.LightningModule):
         avatar: Sizes of the model, its rig, backbone and renderer.
         losses: Weights of the loss terms.
         optimizer: Learning rate, its schedule and layer-wise decay.
+        augmentation: What is changed in training batches.
         init_from: Checkpoint whose weights the model starts from; step, optimiser and configuration are not
             taken (`--ckpt_path` does that).
     """
@@ -41,9 +43,11 @@ class LCALightningModule(pl.LightningModule):
         avatar: AvatarModelConfig,
         losses: LossConfig,
         optimizer: OptimizerConfig,
+        augmentation: AugmentationConfig,
         init_from: str | None = None,
     ) -> None:
         super().__init__()
+        self.augmentation = augmentation
         self.avatar, self.optimizer_config, self.init_from = avatar, optimizer, init_from
         self.run_config = ""
         self.model = build_avatar_model(avatar)
@@ -84,6 +88,7 @@ class LCALightningModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Render the batch's targets and return the total loss."""
+        batch = recolor(batch, self.augmentation)
         output = self._forward_counted(batch) if self._count_flops else self.model(batch)
         terms = self.losses(output, batch.targets)
         self._check_finite(terms, batch)

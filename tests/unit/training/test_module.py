@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer, seed_everything
 
 from lca_data_modules import StudioDataModule
 from lca_lightning.batch import Batch
+from lca_lightning.datasets.augment import AugmentationConfig
 from lca_lightning.errors import NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig
 from lca_lightning.model.configuration import AvatarModelConfig
@@ -60,6 +61,7 @@ def module(**optimizer: float) -> LCALightningModule:
         AvatarModelConfig(backbone="random-tiny", **SIZES),
         LossConfig(perceptual_weight=0.0),
         OptimizerConfig(warmup_steps=1, **optimizer),
+        AugmentationConfig(),
     )
 
 
@@ -106,6 +108,7 @@ def test_frozen_networks_stay_out_of_state_and_parameters() -> None:
         AvatarModelConfig(backbone="random-tiny", **SIZES),
         LossConfig(perceptual_net="alex"),
         OptimizerConfig(),
+        AugmentationConfig(),
     )
     names = {*subject.state_dict(), *(name for name, _ in subject.named_parameters())}
     assert not [name for name in names if "backbone" in name or "perceptual" in name or ".rig." in name]
