@@ -21,8 +21,8 @@ from lca_lightning.geometry.cameras import look_at
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.motion.clip import Motion
+from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.training.checkpoints import make_block
 
 CONFIG = AvatarModelConfig(

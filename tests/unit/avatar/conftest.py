@@ -12,8 +12,8 @@ from lca_lightning.batch import References
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.motion.clip import Motion
+from lca_lightning.rig.anny import AnnyRig
 
 SIZES = {
     "backbone": "random-tiny", "width": 64, "layers": 1, "heads": 4, "anchors": 128,

@@ -17,8 +17,8 @@ from lca_lightning.batch import Batch, References, Targets
 from lca_lightning.errors import CheckpointError, DataError, ShapeError, UsageError
 from lca_lightning.geometry.cameras import intrinsics_from_field_of_view, orbit_cameras
 from lca_lightning.model.avatar_model import AvatarModel
-from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.motion.clip import Motion
+from lca_lightning.rig.anny import AnnyRig
 
 
 def cameras(count: int) -> list[Camera]:
