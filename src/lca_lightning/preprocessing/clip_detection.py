@@ -26,7 +26,9 @@ from lca_lightning.preprocessing.people import (
     person_scale,
 )
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
+# Sampled frames for which somebody may go unnoticed between two sightings.
+LONGEST_GAP = 5
 Progress = Callable[[int], Any]
 
 
@@ -143,11 +145,14 @@ def crowded_frames(track: Track, tracks: list[Track], count: int, every: int) ->
     A bystander far behind the subject does not count.
     """
     crowded = np.zeros(count, bool)
-    for other in tracks:
-        if other is track or other.scale < COMPARABLE * track.scale:
-            continue
-        for frame in other.sightings:
-            crowded[max(0, frame - every // 2) : frame + every // 2 + 1] = True
+    others = [other for other in tracks if other is not track and other.scale >= COMPARABLE * track.scale]
+    seen = sorted({frame for other in others for frame in other.sightings})
+    for frame in seen:
+        crowded[max(0, frame - every // 2) : frame + every // 2 + 1] = True
+    # Somebody missed for a second in a dark corner is still there.
+    for before, after in zip(seen, seen[1:], strict=False):
+        if after - before <= LONGEST_GAP * every:
+            crowded[before:after] = True
     return crowded
 
 

@@ -1,4 +1,4 @@
-"""The nearest rotation must be differentiable where its eigenvectors are not: planar point sets, identities."""
+"""The nearest rotation must have a gradient where its eigenvectors have none: planar points, identities."""
 
 from __future__ import annotations
 
