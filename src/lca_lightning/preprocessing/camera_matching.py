@@ -20,6 +20,9 @@ WRONG_SHARE = 0.035
 # A single camera is turned when it is off by more than this share, and at most by this angle.
 TURN_SHARE = 0.015
 MOST_DEGREES = 2.5
+# Small turns of all cameras are kept when they lower the disagreement of the views by at least this share.
+REFINEMENT_GAIN = 0.03
+REFINEMENT_ROUNDS = 2  # more rounds hardly gain and let all cameras drift together
 
 
 @dataclass(frozen=True)
@@ -231,9 +234,9 @@ def settle_orientations(
 ) -> list[CalibratedCamera]:
     """Turn cameras that were knocked after calibration, and refuse a calibration that stays wrong.
 
-    A camera is turned about its own centre only when it clearly contradicts the points of all other cameras
-    and
-    a small turn explains most of the contradiction.
+    A camera that clearly contradicts the points of all others is turned about its own centre where a small
+    turn explains most of the contradiction. Then every camera is turned a little towards the points of the
+    others, as a bundle adjustment over orientations would: calibrations drift after they are made.
 
     Args:
         cameras: Adapted to the videos.
@@ -257,10 +260,12 @@ def settle_orientations(
             break
         place, camera = best
         current[place] = camera
-        turn = camera.w2c_44[:3, :3] @ cameras[place].w2c_44[:3, :3].T
-        report.turned_degrees[camera.name] = round(
-            float(np.degrees(Rotation.from_matrix(turn).magnitude())), 3
-        )
+    if len(cameras) >= 3:
+        current = _refine_orientations(current, pixels_CN2, confidence_CN, stature, gate)
+    for before, after in zip(cameras, current, strict=True):
+        turn = Rotation.from_matrix(after.w2c_44[:3, :3] @ before.w2c_44[:3, :3].T)
+        if turn.magnitude() > 0:
+            report.turned_degrees[after.name] = round(float(np.degrees(turn.magnitude())), 3)
     report.residual = agreement(current, pixels_CN2, confidence_CN, gate)
     if not report.residual < WRONG_SHARE * stature:
         raise DataError(
@@ -272,6 +277,41 @@ def settle_orientations(
             "same instant."
         )
     return current
+
+
+def _refine_orientations(
+    cameras: list[CalibratedCamera],
+    pixels_CN2: FloatArray,
+    confidence_CN: FloatArray,
+    stature: float,
+    gate: float,
+) -> list[CalibratedCamera]:
+    """Turn each camera a little to the points of the others; unchanged when that gains little."""
+    undistorted = np.stack([undistort_pixels(p, c) for p, c in zip(pixels_CN2, cameras, strict=True)])
+    refined = list(cameras)
+    for place in list(range(len(cameras))) * REFINEMENT_ROUNDS:
+        points_N3, usable_N = _points_of_others(refined, place, undistorted, confidence_CN, gate)
+        if usable_N.sum() >= 50:
+            refined[place] = _turn_to_points(
+                refined[place], points_N3[usable_N], undistorted[place, usable_N], stature
+            )
+    before = agreement(cameras, pixels_CN2, confidence_CN, gate)
+    after = agreement(refined, pixels_CN2, confidence_CN, gate)
+    return refined if after < (1 - REFINEMENT_GAIN) * before else cameras
+
+
+def _points_of_others(
+    cameras: list[CalibratedCamera],
+    place: int,
+    undistorted_CN2: FloatArray,
+    confidence_CN: FloatArray,
+    gate: float,
+) -> tuple[FloatArray, np.ndarray]:
+    """Points ``(N, 3)`` triangulated without one camera, and which of them that camera sees too."""
+    others = [index for index in range(len(cameras)) if index != place]
+    projections = np.stack([cameras[index].projection_34 for index in others])
+    points = triangulate(undistorted_CN2[others], confidence_CN[others], projections, gate=gate, iterations=4)
+    return points.points_N3, np.isfinite(points.points_N3[:, 0]) & (confidence_CN[place] > 0)
 
 
 def _best_turn(
@@ -287,24 +327,20 @@ def _best_turn(
     projections = np.stack([camera.projection_34 for camera in cameras])
     best: tuple[float, int, CalibratedCamera] | None = None
     for place, camera in enumerate(cameras):
-        others = [index for index in range(len(cameras)) if index != place]
-        points = triangulate(
-            undistorted[others], confidence_CN[others], projections[others], gate=gate, iterations=4
-        )
-        usable = np.isfinite(points.points_N3[:, 0]) & (confidence_CN[place] > 0)
+        points_N3, usable = _points_of_others(cameras, place, undistorted, confidence_CN, gate)
         if usable.sum() < 50:
             continue
         before = np.median(
             reprojection_distance(
-                points.points_N3[usable],
+                points_N3[usable],
                 undistorted[place : place + 1, usable],
                 projections[place : place + 1],
             )
         )
-        turned = _turn_to_points(camera, points.points_N3[usable], undistorted[place, usable], stature)
+        turned = _turn_to_points(camera, points_N3[usable], undistorted[place, usable], stature)
         after = np.median(
             reprojection_distance(
-                points.points_N3[usable], undistorted[place : place + 1, usable], turned.projection_34[None]
+                points_N3[usable], undistorted[place : place + 1, usable], turned.projection_34[None]
             )
         )
         if before < TURN_SHARE * stature or after > 0.6 * before:

@@ -110,3 +110,15 @@ def test_videos_are_matched_by_name() -> None:
         match_names([Path("left.mp4")], cameras, Path("c.xml"))
     with pytest.raises(DataError, match="same file name"):
         match_names([Path("a/cam1.mp4"), Path("b/cam1.mp4")], cameras, Path("c.xml"))
+
+
+def test_small_drifts_of_all_cameras_are_taken_out() -> None:
+    cameras, pixels, confidence = capture(noise=2.0)
+    drifted = []
+    for camera, vector in zip(cameras, np.random.default_rng(3).normal(0, 0.35, (4, 3)), strict=True):
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_rotvec(np.radians(vector)).as_matrix()
+        drifted.append(replace(camera, w2c_44=turn @ camera.w2c_44))
+    report = MatchReport()
+    settle_orientations(drifted, pixels, confidence, STATURE, report)
+    assert report.residual < 0.6 * report.residual_before

@@ -92,7 +92,9 @@ def test_the_narrower_videos_are_scaled_and_padded(capture: PreparedClip) -> Non
     assert report["rules"] == {
         "cam01": "scaled and padded", "cam02": "scaled and padded", "cam03": "same", "cam04": "same",
     }  # fmt: skip
-    assert list(report["turned_degrees"]) == ["cam03"] and 0.7 < report["turned_degrees"]["cam03"] < 1.3
+    turned = report["turned_degrees"]
+    assert max(turned, key=turned.get) == "cam03" and 0.5 < turned["cam03"] < 1.5
+    assert report["residual"] < 0.75 * report["residual_before"]
 
 
 def test_every_size_rule_is_compared_by_residual(capture: PreparedClip, samples: Path) -> None:
