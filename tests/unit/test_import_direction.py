@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lca_lightning"
-BASE = {"errors", "batch"}
+BASE = {"errors", "batch", "writing"}
 BODY = BASE | {"geometry", "rig"}
 ALLOWED = {
     "errors": set(),
     "batch": {"errors"},
+    "writing": {"errors"},
     "geometry": BASE,
     "rig": BASE | {"geometry"},
     "rendering": BASE | {"geometry"},

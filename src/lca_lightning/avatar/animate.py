@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lca_lightning.avatar.avatar import WHITE, Avatar, Camera
 from lca_lightning.avatar.cameras import CameraPath, facing_direction, plan_cameras
-from lca_lightning.avatar.contact_sheet import to_uint8
+from lca_lightning.datasets.pictures import to_uint8
 from lca_lightning.datasets.video import VideoWriter
 from lca_lightning.errors import DataError
 from lca_lightning.motion.clip import Motion

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lca_lightning.avatar.writing import write_atomically
+from lca_lightning.datasets.pictures import to_uint8, write_png
 from lca_lightning.errors import DataError
 
 _GAP, _LABEL_HEIGHT = 8, 22
@@ -57,23 +56,6 @@ def contact_sheet(
             middle = (left + width // 2, top + cell_height + label_height // 2)
             draw.text(middle, labels[index], _INK, font, anchor="mm")
     return write_png(sheet, path)
-
-
-def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
-    """Any picture as uint8 ``(H, W, 3)``; float tensors ``([1,] 3, H, W)`` are sRGB in [0, 1]."""
-    if isinstance(image, np.ndarray):
-        return image
-    tensor = image.detach().squeeze(0) if image.dim() == 4 else image.detach()
-    return np.asarray(tensor.permute(1, 2, 0).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy())
-
-
-def write_png(image: Image.Image, path: str | Path) -> Path:
-    """Write a PNG under a temporary name, then rename it.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    return write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
 def _cell(image: Tensor | np.ndarray, height: int) -> Image.Image:

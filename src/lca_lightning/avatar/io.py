@@ -16,11 +16,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lca_lightning.avatar.avatar import Avatar, Origin, Surface, attach_rig
-from lca_lightning.avatar.writing import write_atomically
 from lca_lightning.errors import CheckpointError, LCAError
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.model.decoders import CanonicalGaussians, PoseDecoder, ScaleLimits
 from lca_lightning.rendering.renderer import RendererName
+from lca_lightning.writing import write_atomically
 
 FORMAT, VERSION = "lca-avatar", 1
 _CANONICAL = {

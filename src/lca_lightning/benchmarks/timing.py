@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
+
+from lca_lightning.writing import write_text
 
 PAUSE = 0.005  # seconds; lets the other side's OpenMP threads stop spinning
 
@@ -86,17 +86,8 @@ def write_measurements(measurements: Sequence[Measurement], path: Path) -> None:
         measurements: What to write.
         path: The file; its folder is made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [_rounded(asdict(measurement)) for measurement in measurements]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
-            file.write("\n")
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(rows, indent=2) + "\n")
 
 
 def _rounded(row: dict[str, object]) -> dict[str, object]:

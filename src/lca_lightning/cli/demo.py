@@ -148,11 +148,11 @@ def _write_turntable(avatar: Avatar, path: Path) -> Path:
 
 def _write_table(metrics: Path, path: Path) -> Path:
     """Metrics as a Markdown table."""
-    from lca_lightning.avatar.writing import write_atomically
+    from lca_lightning.writing import write_text
 
     report = json.loads(metrics.read_text())
     lines = [f"Held-out people: {report['subjects']}, frames: {report['frames']}.", ""]
     lines += ["| protocol | score | value |", "|---|---|---|"]
     for protocol, scores in report["protocols"].items():
         lines += [f"| {protocol} | {name} | {value:.4f} |" for name, value in scores.items()]
-    return write_atomically(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n"))
+    return write_text(path, "\n".join(lines) + "\n")

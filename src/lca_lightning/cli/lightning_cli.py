@@ -35,6 +35,7 @@ from lca_lightning.training.callbacks.progress import Progress
 from lca_lightning.training.callbacks.throughput import Throughput
 from lca_lightning.training.checkpoints import read_checkpoint
 from lca_lightning.training.module import LCALightningModule
+from lca_lightning.writing import write_text
 
 CALLBACKS = {
     "last_checkpoint": RollingCheckpoint,
@@ -64,11 +65,7 @@ class RunConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml`` to the run directory, atomically."""
-        directory = Path(trainer.default_root_dir)
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / "config.yaml.partial"
-        temporary.write_text(self.text, encoding="utf-8")
-        temporary.replace(directory / "config.yaml")
+        write_text(Path(trainer.default_root_dir) / "config.yaml", self.text)
 
 
 class LCALightningCLI(LightningCLI):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lca_lightning.errors import DataError
+from lca_lightning.writing import write_text
 
 FORMAT_NAME = "lca-dataset"
 FORMAT_VERSION = 1
@@ -202,13 +202,7 @@ def write_dataset_header(root: Path | str, *, kind: str, rig: str, licence: str,
         return
     header = {"format": FORMAT_NAME, "version": FORMAT_VERSION, "kind": kind, "rig": rig, "licence": licence}
     header.update(provenance=provenance, units="metres", color_space="srgb")
-    partial = root / f".dataset.partial-{os.getpid()}.json"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-        partial.replace(root / "dataset.json")
-    except OSError as error:
-        raise cannot_write(root, error) from error
+    write_text(root / "dataset.json", json.dumps(header, indent=2) + "\n")
 
 
 def read_dataset_header(root: Path) -> dict[str, Any]:

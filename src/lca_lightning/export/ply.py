@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lca_lightning.avatar.writing import write_atomically
 from lca_lightning.errors import DataError
 from lca_lightning.rendering.renderer import Gaussians
+from lca_lightning.writing import write_atomically
 
 # Zeroth spherical-harmonic basis function: colour = 0.5 + C0 * f_dc.
 _SH_C0 = 0.28209479177387814

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from lca_lightning.batch import Driving
 from lca_lightning.errors import DataError, UsageError, check_shape
 from lca_lightning.motion.bvh import hold_last_good_frame
+from lca_lightning.writing import write_atomically
 
 Floats = NDArray[np.float32]
 
@@ -122,15 +124,14 @@ class Motion:
 
     def save(self, path: str | Path) -> None:
         """Write the motion as a plain .npz that `load_npz_motion` reads, atomically."""
-        path = Path(path)
         arrays = {"rotations": self.rotations_TJ3, "translation": self.translation_T3}
         if self.expression_TE is not None:
             arrays["expression"] = self.expression_TE
         if self.gaze_T8 is not None:
             arrays["gaze"] = self.gaze_T8
-        temporary = path.with_name(f".{path.name}.partial.npz")
-        np.savez_compressed(temporary, fps=np.float32(self.fps), **arrays)
-        temporary.replace(path)
+        content = io.BytesIO()
+        np.savez_compressed(content, fps=np.float32(self.fps), **arrays)
+        write_atomically(path, lambda temporary: temporary.write_bytes(content.getvalue()))
 
 
 def load_npz_motion(path: str | Path, joint_count: int, expression_size: int, fps: float = 30.0) -> Motion:

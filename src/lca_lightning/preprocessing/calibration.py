@@ -24,6 +24,7 @@ import numpy as np
 
 from lca_lightning.errors import DataError
 from lca_lightning.preprocessing.landmarks import FloatArray
+from lca_lightning.writing import write_text
 
 QUALISYS_SUBPIXELS = 64.0
 # Rows are our axes (x right, y up) in terms of the file's axes.
@@ -120,9 +121,7 @@ def save_calibration(path: Path, cameras: Iterable[CalibratedCamera]) -> None:
         for camera in cameras
     }
     content = {"format": "lca-calibration", "version": 1, "up": "y", "pixel_center": 0.5, "cameras": entries}
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _parse_json(text: str) -> dict[str, CalibratedCamera]:

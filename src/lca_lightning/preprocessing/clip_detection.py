@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from lca_lightning.preprocessing.people import (
     link_tracks,
     person_scale,
 )
+from lca_lightning.writing import write_atomically
 
 CACHE_VERSION = 4
 # Sampled frames for which somebody may go unnoticed between two sightings.
@@ -70,20 +70,16 @@ class ClipDetections:
         return _unpack(self.masks_png[index])
 
     def save(self, path: Path) -> None:
-        """Write to an ``.npz`` file, through a temporary name."""
+        """Write to an ``.npz`` file, atomically."""
         lengths = np.array([len(mask) for mask in self.masks_png], np.int64)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-        np.savez(
-            temporary,
-            **arrays,
-            mask_lengths=lengths,
-            mask_bytes=np.frombuffer(b"".join(self.masks_png), np.uint8),
-            size=np.array([self.width, self.height]),
-            fps=np.array(self.fps),
-        )
-        temporary.replace(path)
+        arrays |= {
+            "mask_lengths": lengths,
+            "mask_bytes": np.frombuffer(b"".join(self.masks_png), np.uint8),
+            "size": np.array([self.width, self.height]),
+            "fps": np.array(self.fps),
+        }
+        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
     @staticmethod
     def load(path: Path) -> ClipDetections:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lca_lightning.errors import DataError, LCAError
 from lca_lightning.preprocessing.clips import Clip, ClipResult, PreprocessOptions
+from lca_lightning.writing import write_text
 
 CACHE_FOLDER = ".preprocess_cache"
 # How often everybody in the picture is looked for.
@@ -290,6 +291,4 @@ def _write_dropped(out: Path, results: list[ClipResult]) -> None:
     dropped = [
         {"clip": result.id, "reason": result.reason, **result.summary} for result in results if result.reason
     ]
-    temporary = out / ".dropped.json.part"
-    temporary.write_text(json.dumps({"dropped": dropped}, indent=2, default=str) + "\n", encoding="utf-8")
-    temporary.replace(out / "dropped.json")
+    write_text(out / "dropped.json", json.dumps({"dropped": dropped}, indent=2, default=str) + "\n")

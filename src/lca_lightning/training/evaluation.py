@@ -14,7 +14,9 @@ import torch.distributed
 from torch import Tensor
 
 from lca_lightning.batch import Batch
-from lca_lightning.training.pictures import Rendered, picture_row, write_png
+from lca_lightning.datasets.pictures import write_png
+from lca_lightning.training.pictures import Rendered, picture_row
+from lca_lightning.writing import write_text
 
 COUNTS = ("frames", "subjects", "frames_without_mask")
 
@@ -70,11 +72,10 @@ class TestReport:
             "checkpoint": checkpoint or None,
         }
         if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_text(folder / "metrics.csv", _table(rows))
+            write_text(folder / "metrics.csv", _table(rows))
             if self.sheet:
                 write_png(_stacked([picture for _, picture in self.sheet]), folder / "contact_sheet.png")
-            _write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
+            write_text(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
         self.rows, self.sheet = {}, []
         return summary
 
@@ -105,9 +106,3 @@ def _table(rows: dict[tuple[str, str], dict[str, float]]) -> str:
     for (subject, frame), row in sorted(rows.items()):
         writer.writerow([subject, frame, *(f"{row[name]:.6g}" for name in names)])
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.augment import AugmentationConfig, recolor
+from lca_lightning.datasets.pictures import write_png
 from lca_lightning.errors import NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.metrics.masked import MaskedProtocol
@@ -23,7 +24,7 @@ from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.checkpoints import BLOCK, check_block, check_shapes, initialise, make_block
 from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.optim import OptimizerConfig, build_optimizer, freeze_by_gamma
-from lca_lightning.training.pictures import Rendered, write_png
+from lca_lightning.training.pictures import Rendered
 
 
 class LCALightningModule(pl.LightningModule):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,20 +72,6 @@ def picture_grid(batch: Batch, rendered: Rendered, rows: int) -> Tensor:
     subjects, frames = batch.targets.images_BT3HW.shape[:2]
     places = [(subject, frame) for frame in range(frames) for subject in range(subjects)][:rows]
     return torch.cat([picture_row(batch, rendered, *place) for place in places], dim=1)
-
-
-def write_png(picture_3HW: Tensor, path: Path) -> None:
-    """Write a picture atomically.
-
-    Args:
-        picture_3HW: Float sRGB in [0, 1], ``(3, H, W)``.
-        path: File to write; its folder is made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = picture_3HW.detach().float().clamp(0.0, 1.0).mul(255.0).round().byte().permute(1, 2, 0).cpu()
-    temporary = path.with_name(f".{path.name}.partial")
-    Image.fromarray(pixels.numpy()).save(temporary, format="PNG")
-    temporary.replace(path)
 
 
 def _reference_tiles(batch: Batch, subject: int, count: int, height: int, width: int) -> list[Tensor]:

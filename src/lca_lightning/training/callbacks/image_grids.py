@@ -9,7 +9,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lca_lightning.batch import Batch
-from lca_lightning.training.pictures import picture_grid, write_png
+from lca_lightning.datasets.pictures import write_png
+from lca_lightning.training.pictures import picture_grid
 
 
 class ImageGrids(pl.Callback):

@@ -40,3 +40,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
         with contextlib.suppress(OSError):  # there is nothing to remove where nothing could be written
             temporary.unlink()
     return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a UTF-8 text file by `write_atomically`."""
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
