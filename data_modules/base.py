@@ -50,17 +50,17 @@ class CaptureDataModule(pl.LightningDataModule):
             "test_targets_per_item",
         ):
             if options[name] < 1:
-                raise ConfigError(f"data option {name} must be at least 1, got {options[name]}.")
+                raise ConfigError(f"data.init_args.{name} must be at least 1, got {options[name]}.")
         if not options["views"] or min(options["views"]) < 1:
-            raise ConfigError(f"data option views needs positive numbers, got {options['views']}.")
+            raise ConfigError(f"data.init_args.views needs positive numbers, got {options['views']}.")
         for name in ("image_size", "face_size"):
             if len(options[name]) != 2 or min(options[name]) < 1:
                 raise ConfigError(
-                    f"data option {name} must be [height, width] in pixels, got {options[name]}."
+                    f"data.init_args.{name} must be [height, width] in pixels, got {options[name]}."
                 )
         for name in ("val_targets", "test_targets"):
             if options[name] is not None and options[name] < 1:
-                raise ConfigError(f"data option {name} must be at least 1 or null, got {options[name]}.")
+                raise ConfigError(f"data.init_args.{name} must be at least 1 or null, got {options[name]}.")
 
     def setup(self, stage: str | None = None) -> None:
         """Open the data set and check that the stage has something to work on.

@@ -1,0 +1,1 @@
+"""Speed against rivals, measured by turns in one process."""

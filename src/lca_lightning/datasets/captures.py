@@ -32,7 +32,9 @@ class HoldOut:
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_frame_fraction < 1:
-            raise ConfigError(f"test_frame_fraction must lie in [0, 1), got {self.test_frame_fraction}.")
+            raise ConfigError(
+                f"data.init_args.test_frame_fraction must lie in [0, 1), got {self.test_frame_fraction}."
+            )
         both = set(self.train_cameras or ()) & set(self.test_cameras or ())
         if both:
             raise ConfigError(f"The camera {sorted(both)[0]} is in both train_cameras and test_cameras.")
@@ -145,7 +147,7 @@ def evaluation_items(
     if not found and not hold_out.holds_out:
         raise DataError(
             f"{dataset.root} has no sequence of split {' or '.join(splits)} and nothing else is held out; "
-            "set test_frame_fraction (for example 0.2) or test_cameras."
+            "set test_frame_fraction (for example 0.2) or test_cameras under data.init_args."
         )
     usable = [
         fixed
@@ -188,6 +190,7 @@ class _Fixed:
     def of(
         sequence: Sequence, hold_out: HoldOut, near: list[str], far: list[str], views: int
     ) -> _Fixed | None:
+        """References from near cameras and early frames, targets from far ones; None where either lacks."""
         early, late = hold_out.frames(sequence)
         sources, targets = make_take(sequence, near, early), make_take(sequence, far, late)
         if sources is None or targets is None:

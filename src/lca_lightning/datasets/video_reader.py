@@ -237,6 +237,7 @@ class _ReaderCache:
         self.readers: OrderedDict[tuple[str, int, int, float | None, bool], VideoReader] = OrderedDict()
 
     def get(self, path: Path, fps: float | None, gray: bool) -> VideoReader:
+        """The open reader of a file as it is now on disk, opened when there is none."""
         if not path.is_file():
             open_video(path)  # raises the right sentence
         status = path.stat()

@@ -1,0 +1,1 @@
+"""Avatars in the formats of other programs."""

@@ -51,7 +51,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         if self.perceptual_size is not None and self.perceptual_size < 32:
-            raise ConfigError(f"loss.perceptual_size must be at least 32 pixels, got {self.perceptual_size}.")
+            raise ConfigError(
+                f"model.losses.perceptual_size must be at least 32 pixels, got {self.perceptual_size}."
+            )
 
 
 class ReconstructionLoss(nn.Module):

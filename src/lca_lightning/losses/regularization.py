@@ -26,7 +26,8 @@ def region_factors(factors: Mapping[str, float]) -> Tensor:
     unknown = sorted(set(factors) - set(REGIONS))
     if unknown:
         raise ConfigError(
-            f"Unknown body region {unknown[0]!r} in the loss; choose from {', '.join(REGIONS)}."
+            f"Unknown body region {unknown[0]!r} in model.losses.region_factors; "
+            f"choose from {', '.join(REGIONS)}."
         )
     return torch.tensor([float(factors.get(region, 1.0)) for region in REGIONS])
 

@@ -291,7 +291,7 @@ def _check_anchors(model: nn.Module, incompatible: object) -> None:
     if stored.device.type != "meta" and not torch.allclose(stored.to(own), own, atol=1e-4):
         raise CheckpointError(
             "The checkpoint was trained with other anchors; "
-            "use the rig and the model.anchor_seed it was made with."
+            "use the rig and the model.avatar.anchor_seed it was made with."
         )
 
 

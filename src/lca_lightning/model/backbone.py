@@ -130,8 +130,8 @@ def _pretrained(name_or_path: str) -> nn.Module:
     raise MissingAssetError(
         f"Backbone '{name_or_path}' was found neither as a local folder nor in the cache "
         f"{constants.HF_HUB_CACHE} ({reason.rstrip('.')}); download it on a connected machine and set "
-        f"model.backbone to its folder, or set model.backbone to {RANDOM_TINY} for a trial run without "
-        "pretrained weights."
+        f"model.avatar.backbone to its folder, or to {RANDOM_TINY} for a trial run without pretrained "
+        "weights."
     )
 
 

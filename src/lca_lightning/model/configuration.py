@@ -77,26 +77,29 @@ class AvatarModelConfig:
 
     def __post_init__(self) -> None:
         if self.width % (4 * self.heads):
+            multiple = 4 * self.heads
             raise ConfigError(
-                f"model.width ({self.width}) must be a multiple of 4 * model.heads ({4 * self.heads}); "
-                f"try width {4 * self.heads * max(1, round(self.width / (4 * self.heads)))}."
+                f"model.avatar.width ({self.width}) must be a multiple of 4 * model.avatar.heads "
+                f"({multiple}); try width {multiple * max(1, round(self.width / multiple))}."
             )
         if self.anchors < 2 or self.anchors % 2:
             raise ConfigError(
-                f"model.anchors must be even (half of them sit on the face), got {self.anchors}."
+                f"model.avatar.anchors must be even (half of them sit on the face), got {self.anchors}."
             )
         if min(self.layers, self.gaussians_per_anchor, self.decoder_layers - 1) < 1:
             raise ConfigError(
-                "model.layers and model.gaussians_per_anchor must be at least 1 and model.decoder_layers "
-                f"at least 2, got {self.layers}, {self.gaussians_per_anchor} and {self.decoder_layers}."
+                "model.avatar.layers and gaussians_per_anchor must be at least 1 and decoder_layers at least "
+                f"2, got {self.layers}, {self.gaussians_per_anchor} and {self.decoder_layers}."
             )
         if not 0 < self.minimum_scale < self.scale_limit_start <= self.scale_limit_end:
             raise ConfigError(
-                "model scales must satisfy 0 < minimum_scale < scale_limit_start <= scale_limit_end, got "
+                "model.avatar must satisfy 0 < minimum_scale < scale_limit_start <= scale_limit_end, got "
                 f"{self.minimum_scale}, {self.scale_limit_start}, {self.scale_limit_end}."
             )
         if not 0 < self.initial_opacity < 1:
-            raise ConfigError(f"model.initial_opacity must lie between 0 and 1, got {self.initial_opacity}.")
+            raise ConfigError(
+                f"model.avatar.initial_opacity must lie between 0 and 1, got {self.initial_opacity}."
+            )
 
     @property
     def gaussians(self) -> int:

@@ -146,9 +146,11 @@ class _Parser:
         self.channel_count = 0
 
     def fail(self, problem: str) -> DataError:
+        """The error that names the file and the line."""
         return DataError(f"{self.name}, line {self.number}: {problem}")
 
     def next_line(self, wanted: str) -> str:
+        """The next line that is not blank; ``wanted`` is named when the file ends before it."""
         try:
             self.number, line = next(self.lines)
         except StopIteration:
@@ -156,6 +158,7 @@ class _Parser:
         return line
 
     def parse(self) -> BvhClip:
+        """Read the hierarchy, the header of the motion and its frames."""
         self.number, first = next(self.lines, (1, ""))
         if first.split()[:1] != ["HIERARCHY"]:
             raise self.fail("not a BVH file, the first word must be HIERARCHY; give a .bvh or .npz motion.")

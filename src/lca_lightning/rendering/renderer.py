@@ -186,8 +186,7 @@ def choose_renderer(
         name: ``auto`` takes gsplat on CUDA and the compiled CPU kernels elsewhere.
         device: Where the tensors are; ``None`` means CUDA when there is one.
         antialiased: Scale opacities by what the screen-space blur adds (gsplat's ``antialiased`` mode; Yu et
-        al.,
-            Mip-Splatting, 2024).
+            al., Mip-Splatting, 2024).
 
     Returns:
         A renderer; nothing is compiled before its first call.

@@ -138,7 +138,7 @@ def check_block(block: Any, path: str, rig: str | None = None, anchors: int | No
     if rig is not None and block.get("rig") != rig:
         raise CheckpointError(
             f"{path} was trained on the rig {block.get('rig')!r}, the model uses {rig!r};"
-            f" set `model.rig: {block.get('rig')}` or use another checkpoint."
+            f" set `model.avatar.rig: {block.get('rig')}` or use another checkpoint."
         )
     if anchors is not None and block.get("anchors") != anchors:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""AdamW with layer-wise learning rates, linear warm-up and a cosine per step (method 1 and 7)."""
+"""AdamW with layer-wise learning rates, linear warm-up and a cosine per step."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class OptimizerConfig:
 
 
 def layer_id(name: str, layers: int) -> int | None:
-    """Give a parameter its depth in the layer-wise decay (method 7, Sapiens' convention).
+    """Give a parameter its depth in the layer-wise decay (Sapiens' convention).
 
     Args:
         name: Parameter name inside the avatar model.
