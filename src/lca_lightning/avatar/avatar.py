@@ -170,7 +170,7 @@ class Avatar:
         )
         return replace(
             self,
-            rig=copy.deepcopy(self.rig).to(device),
+            rig=share_rig(self.rig).to(device),
             identity_I=self.identity_I.to(device),
             joints_J3=self.joints_J3.to(device),
             canonical=canonical,
@@ -233,6 +233,11 @@ class Avatar:
 
     def _renderer(self) -> Renderer:
         return choose_renderer(self.renderer, self.device, self.config.antialiased)
+
+
+def share_rig(rig: Rig) -> Rig:
+    """A rig of its own over the same tensors: moving one to another device leaves the other where it is."""
+    return copy.deepcopy(rig, {id(tensor): tensor for tensor in rig.buffers()})
 
 
 def attach_rig(name: str, identity_I: Tensor, joints_J3: Tensor) -> Rig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,10 +14,11 @@ import yaml
 from torch import Tensor
 
 import lca_lightning
-from lca_lightning.avatar.avatar import Avatar, Camera, Origin, Surface
+from lca_lightning.avatar.avatar import Avatar, Camera, Origin, Surface, share_rig
 from lca_lightning.batch import References
 from lca_lightning.datasets.crops import crop_frame, replace_background
 from lca_lightning.datasets.format import mask_box
+from lca_lightning.datasets.samples import stack_references
 from lca_lightning.errors import CheckpointError, ConfigError, DataError
 from lca_lightning.model.avatar_model import AvatarModel, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
@@ -136,27 +138,15 @@ def build_references(photos: Sequence[ReferencePhoto], photo_format: PhotoFormat
     """
     if not photos:
         raise DataError("An avatar needs at least one photo.")
-    bodies, faces, has_face = [], [], []
-    grey = photo_format.background
+    crops = []
     for number, photo in enumerate(photos, 1):
         box = mask_box(photo.mask_HW)
         if not np.isfinite(box).all():
             raise DataError(f"There is no person in photo {number}.")
         sizes = (photo_format.image_size, photo_format.face_size)
         # Intrinsics play no part in references: their place is kept by the identity.
-        crop = crop_frame(photo.image_HW3, photo.mask_HW, np.eye(3), box, photo.face_box_4, *sizes)
-        bodies.append(replace_background(crop.image_HW3, crop.mask_HW, grey))
-        has_face.append(crop.face_hw3 is not None)
-        if crop.face_hw3 is None or crop.face_mask_hw is None:
-            faces.append(torch.zeros(3, *photo_format.face_size))
-        else:
-            faces.append(replace_background(crop.face_hw3, crop.face_mask_hw, grey))
-    return References(
-        torch.stack(bodies)[None],
-        torch.stack(faces)[None],
-        torch.ones(1, len(photos), dtype=torch.bool),
-        torch.tensor([has_face]),
-    )
+        crops.append(crop_frame(photo.image_HW3, photo.mask_HW, np.eye(3), box, photo.face_box_4, *sizes))
+    return stack_references(crops, photo_format.face_size, photo_format.background)
 
 
 def photo_views(
@@ -194,7 +184,7 @@ def create_avatar(
         origin: Kept with the avatar.
 
     Returns:
-        The avatar on the model's device; it shares no memory with the model.
+        The avatar on the model's device; training or moving the model afterwards does not change it.
 
     Raises:
         DataError: References of several people.
@@ -208,25 +198,19 @@ def create_avatar(
     tokens = model.encode(references.to(device))
     canonical = model.canonical(tokens, identity_1I)
     anchors = model.anchors
-    decoder = type(model.pose_decoder)(model.config, _signal_width(model)).to(device)
-    decoder.load_state_dict(model.pose_decoder.state_dict())
     return Avatar(
         config=model.config,
-        rig=model.rig,
+        rig=share_rig(model.rig),
         identity_I=identity_1I[0].clone(),
         joints_J3=model.rig.canonical_joints(identity_1I)[0],
         canonical=canonical,
         projected_1AD=model.project_tokens(tokens).float(),
-        pose_decoder=decoder.eval().requires_grad_(False),
+        pose_decoder=copy.deepcopy(model.pose_decoder).eval().requires_grad_(False),
         limits=model.limits,
         surface=Surface(anchors.weights_GJ, anchors.triangle_G, anchors.barycentric_G3, anchors.regions_G),
         origin=origin or Origin(package=lca_lightning.__version__),
         renderer=model.config.renderer,  # type: ignore[arg-type]
     )
-
-
-def _signal_width(model: AvatarModel) -> int:
-    return model.rig.driving_size + model.rig.expression_size + 8
 
 
 def model_from_checkpoint(checkpoint: Mapping[str, Any], path: str) -> AvatarModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,20 +83,7 @@ class SampleBuilder:
         )
 
     def _references(self, sequence: Sequence, shots: tuple[Shot, ...]) -> References:
-        crops = self.store.get(sequence, shots)
-        bodies = [replace_background(crop.image_HW3, crop.mask_HW, self.background) for crop in crops]
-        has_face = [crop.face_hw3 is not None for crop in crops]
-        return References(
-            body_BV3HW=torch.stack(bodies)[None],
-            face_BV3hw=torch.stack([self._face(crop) for crop in crops])[None],
-            view_mask_BV=torch.ones(1, len(shots), dtype=torch.bool),
-            face_mask_BV=torch.tensor([has_face]),
-        )
-
-    def _face(self, crop: FrameCrop) -> torch.Tensor:
-        if crop.face_hw3 is None or crop.face_mask_hw is None:
-            return torch.zeros(3, *self.store.face_size)
-        return replace_background(crop.face_hw3, crop.face_mask_hw, self.background)
+        return stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
 
     def _targets(self, sequence: Sequence, shots: tuple[Shot, ...]) -> Targets:
         crops = self.store.get(sequence, shots)
@@ -106,6 +94,34 @@ class SampleBuilder:
             w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
             K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
         )
+
+
+def stack_references(
+    crops: Collection[FrameCrop], face_size: tuple[int, int], background: float
+) -> References:
+    """Make references of one subject from cuts of its photos.
+
+    Args:
+        crops: One cut per view, at least one.
+        face_size: Height and width of face close-ups in pixels.
+        background: Grey value in [0, 1] that replaces what is not the person.
+
+    Returns:
+        References with ``B = 1``.
+    """
+    bodies = [replace_background(crop.image_HW3, crop.mask_HW, background) for crop in crops]
+    faces = [
+        torch.zeros(3, *face_size)
+        if crop.face_hw3 is None or crop.face_mask_hw is None
+        else replace_background(crop.face_hw3, crop.face_mask_hw, background)
+        for crop in crops
+    ]
+    return References(
+        body_BV3HW=torch.stack(bodies)[None],
+        face_BV3hw=torch.stack(faces)[None],
+        view_mask_BV=torch.ones(1, len(crops), dtype=torch.bool),
+        face_mask_BV=torch.tensor([[crop.face_hw3 is not None for crop in crops]]),
+    )
 
 
 def _driving(sequence: Sequence, frames: list[int]) -> Driving:

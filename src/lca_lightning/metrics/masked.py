@@ -125,7 +125,8 @@ class MaskedProtocol(Metric):
             for images in (predicted_n3HW.to(images_n3HW), images_n3HW)
         ]
         pairs = zip(*crops, strict=True)  # one at a time: at 512 px a batch of features would not be small
-        return torch.cat([lpips(mine[None], true[None]) for mine, true in pairs]).double()
+        with torch.autocast(images_n3HW.device.type, enabled=False):  # scores do not depend on the precision
+            return torch.cat([lpips(mine[None], true[None]) for mine, true in pairs]).double()
 
     def compute(self) -> dict[str, Tensor]:
         """Mean scores.

@@ -216,11 +216,10 @@ class AvatarModel(nn.Module):
         driving = batch.driving
         tokens = self.encode(batch.references)
         canonical = self.canonical(tokens, batch.identity_BI)
+        with torch.autocast(tokens.device.type, enabled=False):  # as an avatar computes it
+            driving_BTP = self.rig.driving_vector(driving.rotations_BTJ3)
         deltas = self.pose_correctives(
-            self.project_tokens(tokens),
-            self.rig.driving_vector(driving.rotations_BTJ3),
-            driving.expression_BTE,
-            driving.gaze_BT8,
+            self.project_tokens(tokens), driving_BTP, driving.expression_BTE, driving.gaze_BT8
         )
         animated = apply_deltas(canonical, deltas, self.limits)
         if background_BT3 is None:

@@ -92,6 +92,14 @@ def test_the_avatar_file_needs_neither_checkpoint_nor_backbone(
     )
 
 
+def test_moving_the_models_rig_leaves_the_avatar_where_it_is(model: AvatarModel, avatar: Avatar) -> None:
+    model.rig.double()
+    try:
+        assert avatar.rig.weights_VJ.dtype == torch.float32
+    finally:
+        model.rig.float()  # other tests use it; back from double nothing is lost
+
+
 def rewrite(path: Path, change) -> None:  # type: ignore[no-untyped-def]
     """Change header and tensors of an avatar file."""
     with safe_open(path, framework="pt") as archive:

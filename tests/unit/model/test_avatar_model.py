@@ -169,6 +169,19 @@ def test_parts_compose_to_the_forward_pass(model: AvatarModel, batch: Batch) -> 
     assert (static.images_BT3HW - moving.images_BT3HW).abs().max() > 1e-3
 
 
+def test_mixed_precision_leaves_the_driving_signals_exact(model: AvatarModel, batch: Batch) -> None:
+    """An avatar is driven in single precision, so training must show the decoder the same values."""
+    seen: list[torch.Tensor] = []
+    hook = model.pose_decoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            model(batch)
+    finally:
+        hook.remove()
+    exact = model.rig.driving_vector(batch.driving.rotations_BTJ3)
+    assert torch.equal(seen[0][..., : exact.shape[-1]], exact)
+
+
 def test_pose_deltas_never_change_opacity_and_respect_the_formulas(model: AvatarModel, batch: Batch) -> None:
     with torch.no_grad():
         output = model(batch)
