@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import Any
 
+from lca_lightning.cli.picture_size import parse_size
 from lca_lightning.errors import UsageError
 
 _CAMERAS = ("front", "orbit", "follow")
@@ -68,20 +69,6 @@ def run(namespace: argparse.Namespace) -> None:
     if held:
         print(f"{held} frames of {namespace.motion} held NaN and repeat the last good frame.")
     print(f"{len(motion)} frames at {motion.fps:g} per second are in {namespace.out}.")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from ``"HxW"``.
-
-    Raises:
-        UsageError: Another form, or smaller than 16 pixels.
-    """
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
-    if match is None or min(int(match[1]), int(match[2])) < 16:
-        raise UsageError(
-            f"--size must be HEIGHTxWIDTH in pixels, at least 16x16, like 512x384, got {text!r}."
-        )
-    return int(match[1]), int(match[2])
 
 
 def parse_frames(text: str | None) -> tuple[int, int | None]:

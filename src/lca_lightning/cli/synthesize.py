@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import Any
 
-from lca_lightning.errors import UsageError
+from lca_lightning.cli.picture_size import parse_size
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,7 +45,7 @@ def run(namespace: argparse.Namespace) -> None:
     Raises:
         UsageError: The size cannot be read or a number is out of range.
     """
-    size = _parse_size(namespace.size)
+    size = parse_size(namespace.size)
     from lca_lightning.synthesis.capture import synthesize
 
     paths = synthesize(
@@ -68,13 +67,6 @@ def run(namespace: argparse.Namespace) -> None:
         f"{len(paths)} sequences are in {namespace.out}; next:"
         f" lca fit --config {recipe} --data.init_args.root {namespace.out}"
     )
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
-    if match is None:
-        raise UsageError(f"--size must be HEIGHTxWIDTH in pixels, for example 256x192, got {text!r}.")
-    return int(match[1]), int(match[2])
 
 
 def _core_count() -> int:

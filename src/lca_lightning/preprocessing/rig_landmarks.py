@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lca_lightning.errors import ConfigError
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, BODY_INDEX, HAND_COUNT
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import Rig
@@ -20,8 +21,7 @@ _KNUCKLE_OF = {"pinky": "finger5-1", "index": "finger2-1", "thumb": "finger1-3"}
 # How far, in metres, a landmark may settle from its rig point: annotators place hips and shoulders freely.
 _OFFSET_SPREAD = {"shoulder": 0.02, "hip": 0.03, "heel": 0.015, "foot_index": 0.015, "knee": 0.015}
 # Where detectors place landmarks relative to the rig's joints (left side, rest pose, metres): half of what
-# fits to
-# several cameras settle at, so that a single view, which cannot measure it, starts nearer.
+# fits to several cameras settle at, so that a single view, which cannot measure it, starts nearer.
 _TYPICAL_OFFSET = {
     "hip": (0.0, -0.016, -0.018),
     "shoulder": (-0.003, 0.008, -0.012),
@@ -67,12 +67,15 @@ def build_rig_landmarks(rig: Rig) -> RigLandmarks:
 
     Returns:
         The landmarks.
+
+    Raises:
+        ConfigError: Another rig.
     """
     if not isinstance(rig, AnnyRig):
-        raise TypeError("landmarks are defined for the anny rig only")
+        raise ConfigError(f"Landmarks are defined on the rig 'anny' only, not on {rig.name!r}.")
     vertices, joints = rig.template_vertices_V3.shape[0], len(rig.joint_names)
     on_mesh, on_joint = torch.zeros(LANDMARK_COUNT, vertices), torch.zeros(LANDMARK_COUNT, joints)
-    regressors = dict(zip(rig.keypoint_names, rig._keypoint_weights, strict=True))
+    regressors = dict(zip(rig.keypoint_names, rig.keypoint_weights_KV, strict=True))
     on_mesh[BODY_INDEX["nose"]] = regressors["nose"]
     for side, letter in (("left", "L"), ("right", "R")):
         for part in _KEYPOINT_OF:

@@ -34,10 +34,16 @@ AGE_ANCHORS = (0.0, 1 / 3, 2 / 3, 1.0)
 
 
 class AnnyRig(Rig):
-    """Anny with 13,718 vertices, 104 joints, 43 identity values and 52 ARKit expression coefficients."""
+    """Anny with 13,718 vertices, 104 joints, 43 identity values and 52 ARKit expression coefficients.
+
+    Attributes:
+        keypoint_names: 23 COCO-style keypoints.
+        keypoint_weights_KV: Each keypoint as a blend of vertices, rows sum to 1.
+    """
 
     name = "anny"
     keypoint_names: tuple[str, ...]
+    keypoint_weights_KV: Tensor
     _shapes: Tensor
     _vertices: Tensor
     _joints: Tensor
@@ -46,7 +52,6 @@ class AnnyRig(Rig):
     _orientation_shapes: Tensor
     _reference: Tensor
     _phenotype_mask: Tensor
-    _keypoint_weights: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +89,7 @@ class AnnyRig(Rig):
         size = (len(asset["vertices"]), len(self.joint_names))
         self._buffer("weights_VJ", _dense(asset["weights_index"], asset["weights_value"], size))
         size = (len(self.keypoint_names), len(asset["vertices"]))
-        self._buffer("_keypoint_weights", _dense(asset["keypoint_index"], asset["keypoint_value"], size))
+        self._buffer("keypoint_weights_KV", _dense(asset["keypoint_index"], asset["keypoint_value"], size))
         parts: list[str] = metadata["face_parts"]
         hidden = [parts.index(part) for part in parts if part.startswith(("eye_back", "eye_cavity"))]
         self._buffer("visible_faces_F", torch.from_numpy(~np.isin(asset["face_parts"], hidden)))
@@ -133,7 +138,7 @@ class AnnyRig(Rig):
 
     def keypoints(self, vertices_BV3: Tensor) -> Tensor:
         """COCO-style keypoints (`keypoint_names`) of a mesh in any pose, metres, ``(B, 23, 3)``."""
-        return self._keypoint_weights @ vertices_BV3
+        return self.keypoint_weights_KV @ vertices_BV3
 
     def joint_transforms(self, identity_BI: Tensor, pose: RigPose) -> Tensor:
         """Rest-to-posed transforms by forward kinematics over the subject's own skeleton.
