@@ -130,6 +130,16 @@ def _selected(video: SourceVideo, frames: set[int]) -> Iterator[NDArray[np.uint8
             yield image
 
 
+def _source_frames(clip: Clip, prepared: PreparedClip) -> Iterator[tuple[int, tuple[NDArray[np.uint8], ...]]]:
+    """Number of each used frame and its pictures, one per camera."""
+    sources = [
+        _selected(SourceVideo(video), set(detection.frames_T.tolist()))
+        for video, detection in zip(clip.videos, prepared.detections, strict=True)
+    ]
+    pictures = zip(*sources, strict=False)  # videos of one take may differ by a frame at the end
+    return zip(range(prepared.observations.frame_count), pictures, strict=False)
+
+
 def write_clip(
     rig: Rig,
     clip: Clip,
@@ -153,7 +163,6 @@ def write_clip(
     Returns:
         The quality block written with the data.
     """
-    count = prepared.observations.frame_count
     usable = np.flatnonzero(quality.valid_T)
     crops = [
         choose_crop(person_boxes(rig, prepared, fit, index, usable), camera, options.max_side)
@@ -180,13 +189,7 @@ def write_clip(
         overlay.parent.mkdir(parents=True, exist_ok=True)
         size = painter.size()
         with VideoWriter(overlay, fps, *size) as film:
-            sources = [
-                _selected(SourceVideo(v), set(d.frames_T.tolist()))
-                for v, d in zip(clip.videos, prepared.detections, strict=True)
-            ]
-            for frame, images in enumerate(zip(*sources, strict=False)):
-                if frame >= count:
-                    break
+            for frame, images in _source_frames(clip, prepared):
                 cut = painter.cut(frame, images)
                 for name, (picture, mask) in zip(names, cut, strict=True):
                     writer.add_frame(name, picture, mask)

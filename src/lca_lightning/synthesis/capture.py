@@ -146,11 +146,7 @@ def synthesize(
     """
     source = None if motion is None else str(motion)
     settings = CaptureSettings(kind, frames, cameras, *size, seed, samples, fps, source)
-    if subjects < 1 or workers < 0:
-        raise UsageError(f"Needs at least one subject and no negative workers, got {subjects} and {workers}.")
-    held_out = (subjects + 6) // 8 if test_subjects is None else test_subjects
-    if not 0 <= held_out <= subjects:
-        raise UsageError(f"The number of test subjects must lie between 0 and {subjects}, got {held_out}.")
+    held_out = _held_out_count(subjects, workers, test_subjects)
     load_mitsuba()
     if settings.motion is not None:  # before anything is written
         rig = _cached_rig(settings.rig)
@@ -169,6 +165,16 @@ def synthesize(
         for done in _run(tasks, workers, bar.update):
             bar.update(done)
     return [root / "sequences" / sequence_id(settings, subject) for subject in range(subjects)]
+
+
+def _held_out_count(subjects: int, workers: int, test_subjects: int | None) -> int:
+    """How many subjects form the test split, after the numbers were checked."""
+    if subjects < 1 or workers < 0:
+        raise UsageError(f"Needs at least one subject and no negative workers, got {subjects} and {workers}.")
+    held_out = (subjects + 6) // 8 if test_subjects is None else test_subjects
+    if not 0 <= held_out <= subjects:
+        raise UsageError(f"The number of test subjects must lie between 0 and {subjects}, got {held_out}.")
+    return held_out
 
 
 @dataclass(frozen=True)
@@ -248,14 +254,7 @@ def render_sequence(
         provenance=PROVENANCE,
         kind=settings.kind,
     ) as writer:
-        for frame in range(settings.frames):
-            scene.move_to(points[frame])
-            for index, camera in enumerate(look.cameras):
-                seed = frame * len(look.cameras) + index
-                rendered = scene.render(camera.K_33, camera.w2c_44, camera.width, camera.height, seed)
-                writer.add_frame(camera.name, *finish_picture(rendered, look.background_HW3, look.exposure))
-                if tick is not None:
-                    tick(1)
+        _render_frames(scene, points, look, writer, tick)
         boxes = {camera.name: face_boxes(rig, person, pose, points, camera) for camera in look.cameras}
         signals = Signals(
             person.identity_I.numpy(),
@@ -273,6 +272,24 @@ def render_sequence(
         }
         quality["motion"] = Path(settings.motion).name if settings.motion else "procedural"
         return writer.finish(signals, quality)
+
+
+def _render_frames(
+    scene: PersonScene,
+    points_TN3: NDArray,
+    look: _Look,
+    writer: SequenceWriter,
+    tick: Callable[[int], object] | None,
+) -> None:
+    """Render every frame into every camera and write the pictures with their masks."""
+    for frame, points_N3 in enumerate(points_TN3):
+        scene.move_to(points_N3)
+        for index, camera in enumerate(look.cameras):
+            seed = frame * len(look.cameras) + index
+            rendered = scene.render(camera.K_33, camera.w2c_44, camera.width, camera.height, seed)
+            writer.add_frame(camera.name, *finish_picture(rendered, look.background_HW3, look.exposure))
+            if tick is not None:
+                tick(1)
 
 
 @dataclass(frozen=True)
