@@ -1,4 +1,4 @@
-"""Every `lca` command in README and docs exists, with the options it is shown with; every link leads somewhere."""
+"""Every `lca` command in README and docs exists with the options it is shown with; links lead somewhere."""
 
 from __future__ import annotations
 

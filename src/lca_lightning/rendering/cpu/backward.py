@@ -23,8 +23,8 @@ from lca_lightning.rendering.cpu.kernels import (
     SPLAT_COLUMNS,
     TINY,
     ZERO,
-    _exp2,
-    _row_range,
+    exp2,
+    row_range,
 )
 from lca_lightning.rendering.renderer import TILE_SIZE
 
@@ -106,7 +106,7 @@ def rasterize_backward(
             for k in range(SPLAT_COLUMNS):
                 splat[k] = splats[row, k]
             center_x, center_y = splat[0] - FLOAT(x0) - HALF, splat[1] - FLOAT(y0) - HALF
-            first, last = _row_range(center_y, splat[8], rows)
+            first, last = row_range(center_y, splat[8], rows)
             if first == last:
                 continue
             g = row - camera * gaussians
@@ -204,7 +204,7 @@ def _blend_backward(
             p = row + i
             dx = FLOAT(i) - center_x
             exponent = max(level + dx * (crossed + squared * dx), EXPONENT_FLOOR)
-            raw = _exp2(exponent)
+            raw = exp2(exponent)
             opacity = min(raw, LIMIT)
             counts = opacity >= CUTOFF and exponent <= peak and index <= buffer[LAST + p]
             opacity = opacity if counts else ZERO

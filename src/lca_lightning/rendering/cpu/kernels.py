@@ -47,7 +47,8 @@ GRADIENT_COLUMNS = 6  # x, y, conic a b c, opacity; then the channels
 
 
 @compiled
-def _exp2(t: float) -> float:
+def exp2(t: float) -> float:
+    """Two to the power of ``t`` within 1e-7 of its value, for ``t`` from -126 to 127."""
     whole = np.rint(t)
     x = t - whole
     value = ((((P5 * x + P4) * x + P3) * x + P2) * x + P1) * x + P0
@@ -55,7 +56,7 @@ def _exp2(t: float) -> float:
 
 
 @compiled
-def _row_range(center: float, half_height: float, rows: int) -> tuple[int, int]:
+def row_range(center: float, half_height: float, rows: int) -> tuple[int, int]:
     """Rows of a tile within reach of a splat; ``center`` is relative to the first row's centre."""
     first = max(np.ceil(center - half_height), ZERO)
     last = min(np.floor(center + half_height), FLOAT(rows - 1))
@@ -116,7 +117,7 @@ def rasterize(
             for k in range(SPLAT_COLUMNS):  # a slice would count references, atomically, on every splat
                 splat[k] = splats[row, k]
             center_y = splat[1] - FLOAT(y0) - HALF
-            first, last = _row_range(center_y, splat[8], rows)
+            first, last = row_range(center_y, splat[8], rows)
             if first == last:
                 continue
             g = row - camera * gaussians
@@ -200,7 +201,7 @@ def _blend(
             p = row + i
             dx = FLOAT(i) - center_x
             exponent = max(level + dx * (crossed + squared * dx), EXPONENT_FLOOR)
-            opacity = min(_exp2(exponent), LIMIT)
+            opacity = min(exp2(exponent), LIMIT)
             counts = opacity >= CUTOFF and exponent <= peak
             opacity = opacity * buffer[ALIVE + p] if counts else ZERO
             before = buffer[p]

@@ -30,7 +30,7 @@ LOG2_E, LOG2_CUTOFF = math.log2(math.e), math.log2(ALPHA_CUTOFF)
 
 
 @compiled
-def _rotation(quaternions: Array, g: int) -> tuple[Any, float]:
+def unit_rotation(quaternions: Array, g: int) -> tuple[Any, float]:
     """Rotation of a quaternion of any length, and 1 / length, or 0 where it has no direction."""
     w, x = quaternions[g, 0] * 1.0, quaternions[g, 1] * 1.0  # double from here on
     y, z = quaternions[g, 2] * 1.0, quaternions[g, 3] * 1.0
@@ -56,7 +56,8 @@ def _rotation(quaternions: Array, g: int) -> tuple[Any, float]:
 
 
 @compiled
-def _camera_space(means: Array, g: int, w2c: Array) -> tuple[float, float, float]:
+def to_camera(means: Array, g: int, w2c: Array) -> tuple[float, float, float]:
+    """Centre of Gaussian ``g`` in camera space, metres."""
     x, y, z = means[g, 0], means[g, 1], means[g, 2]
     return (
         w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z + w2c[0, 3],
@@ -66,7 +67,7 @@ def _camera_space(means: Array, g: int, w2c: Array) -> tuple[float, float, float
 
 
 @compiled
-def _slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float, float]:
+def slope_limits(K: Array, width: int, height: int) -> tuple[float, float, float, float]:
     """Slopes x/z and y/z beyond which the Jacobian is held: the image's edges and a margin."""
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     margin_x, margin_y = FRUSTUM_MARGIN * 0.5 * width / fx, FRUSTUM_MARGIN * 0.5 * height / fy
@@ -79,7 +80,7 @@ def _slope_limits(K: Array, width: int, height: int) -> tuple[float, float, floa
 
 
 @compiled
-def _jacobian(point: Any, K: Array, limits: Any) -> tuple[float, float, float, float]:
+def screen_jacobian(point: Any, K: Array, limits: Any) -> tuple[float, float, float, float]:
     """Entries 00, 02, 11 and 12 of the projection's Jacobian; the others are zero."""
     near = 1.0 / point[2]
     first, second = K[0, 0] * near, K[1, 1] * near
@@ -89,7 +90,7 @@ def _jacobian(point: Any, K: Array, limits: Any) -> tuple[float, float, float, f
 
 
 @compiled
-def _axis(w2c: Array, rotation: Any, scales: Array, g: int, k: int) -> tuple[float, float, float]:
+def ellipsoid_axis(w2c: Array, rotation: Any, scales: Array, g: int, k: int) -> tuple[float, float, float]:
     """Axis ``k`` of the ellipsoid in camera space: column ``k`` of W R S."""
     size = scales[g, k]
     x, y, z = rotation[k] * size, rotation[3 + k] * size, rotation[6 + k] * size
@@ -101,7 +102,7 @@ def _axis(w2c: Array, rotation: Any, scales: Array, g: int, k: int) -> tuple[flo
 
 
 @compiled
-def _screen_covariance(jacobian: Any, a: Any, b: Any, c: Any) -> tuple[float, float, float]:
+def screen_covariance(jacobian: Any, a: Any, b: Any, c: Any) -> tuple[float, float, float]:
     """Entries xx, xy and yy of P P^T with P = J (a b c), before the blur."""
     xa, xb, xc = (
         jacobian[0] * a[0] + jacobian[1] * a[2],
@@ -154,20 +155,23 @@ def project(
         counts: Output number of tiles, 0 where culled, ``(G,)`` int32.
     """
     tiles_x, tiles_y = (width + TILE_SIZE - 1) // TILE_SIZE, (height + TILE_SIZE - 1) // TILE_SIZE
-    limits = _slope_limits(K, width, height)
+    limits = slope_limits(K, width, height)
     for g in range(first, last):
         counts[g] = 0
         opacity = np.float64(opacities[g])
         if opacity < ALPHA_CUTOFF:
             continue
-        point = _camera_space(means, g, w2c)
+        point = to_camera(means, g, w2c)
         if not (NEAR_PLANE <= point[2] <= FAR_PLANE):
             continue
-        rotation, _ = _rotation(quaternions, g)
-        first_axis, second_axis = _axis(w2c, rotation, scales, g, 0), _axis(w2c, rotation, scales, g, 1)
-        third_axis = _axis(w2c, rotation, scales, g, 2)
-        jacobian = _jacobian(point, K, limits)
-        xx, xy, yy = _screen_covariance(jacobian, first_axis, second_axis, third_axis)
+        rotation, _ = unit_rotation(quaternions, g)
+        first_axis, second_axis = (
+            ellipsoid_axis(w2c, rotation, scales, g, 0),
+            ellipsoid_axis(w2c, rotation, scales, g, 1),
+        )
+        third_axis = ellipsoid_axis(w2c, rotation, scales, g, 2)
+        jacobian = screen_jacobian(point, K, limits)
+        xx, xy, yy = screen_covariance(jacobian, first_axis, second_axis, third_axis)
         sharp = xx * yy - xy * xy
         xx, yy = xx + SCREEN_BLUR, yy + SCREEN_BLUR
         determinant = xx * yy - xy * xy

@@ -9,12 +9,12 @@ import numpy as np
 from lca_lightning.rendering.cpu.compilation import compiled
 from lca_lightning.rendering.cpu.kernels import GRADIENT_COLUMNS
 from lca_lightning.rendering.cpu.projection import (
-    _axis,
-    _camera_space,
-    _jacobian,
-    _rotation,
-    _screen_covariance,
-    _slope_limits,
+    ellipsoid_axis,
+    screen_covariance,
+    screen_jacobian,
+    slope_limits,
+    to_camera,
+    unit_rotation,
 )
 from lca_lightning.rendering.renderer import SCREEN_BLUR
 
@@ -57,7 +57,7 @@ def project_backward(
     """
     for camera in range(w2c.shape[0]):
         view, intrinsics, to_view = w2c[camera], K[camera], to_w2c[camera]
-        limits = _slope_limits(intrinsics, width, height)
+        limits = slope_limits(intrinsics, width, height)
         for g in range(first, last):
             count = counts[camera, g]
             if count == 0:
@@ -67,15 +67,15 @@ def project_backward(
             to_depth = 0.0
             for slot in range(start, start + count):
                 to_depth += gradients[slot, GRADIENT_COLUMNS + channels]
-            rotation, inverse = _rotation(quaternions, g)
-            point = _camera_space(means, g, view)
-            jacobian = _jacobian(point, intrinsics, limits)
-            a, b = _axis(view, rotation, scales, g, 0), _axis(view, rotation, scales, g, 1)
-            c = _axis(view, rotation, scales, g, 2)
+            rotation, inverse = unit_rotation(quaternions, g)
+            point = to_camera(means, g, view)
+            jacobian = screen_jacobian(point, intrinsics, limits)
+            a, b = ellipsoid_axis(view, rotation, scales, g, 0), ellipsoid_axis(view, rotation, scales, g, 1)
+            c = ellipsoid_axis(view, rotation, scales, g, 2)
             compensation = np.float64(splats[camera, g, 10])
             to_opacities[g] += opacity * compensation
             to_compensation = opacity * np.float64(opacities[g]) if antialiased else 0.0
-            covariance = _screen_covariance(jacobian, a, b, c)
+            covariance = screen_covariance(jacobian, a, b, c)
             covariance = _ellipse_backward(conic, covariance, compensation, to_compensation)
             to_a, from_a = _axis_backward(covariance, jacobian, a)
             to_b, from_b = _axis_backward(covariance, jacobian, b)
