@@ -40,7 +40,7 @@ MONOCULAR = FitSettings(
     steps=(150, 200, 120),
 )
 PHOTOS = replace(MONOCULAR, offset_scale=0.1)
-SEVERAL_CAMERAS = FitSettings()
+SEVERAL_CAMERAS = FitSettings(silhouette_weight=2.0, steps=(120, 160, 240))
 
 
 @dataclass(frozen=True)
