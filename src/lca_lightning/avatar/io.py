@@ -150,7 +150,7 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor], renderer
     known = {entry.name for entry in fields(AvatarModelConfig)}
     config = AvatarModelConfig(**{name: value for name, value in header["model"].items() if name in known})
     rig = attach_rig(header["rig"], tensors["identity"], tensors["joints"])
-    decoder = PoseDecoder(config, rig.driving_size + rig.expression_size + 8)
+    decoder = PoseDecoder(config, rig.signal_size)
     prefix = "pose_decoder."
     decoder.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     canonical = {attribute: tensors[f"canonical.{name}"][None] for name, attribute in _CANONICAL.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -150,10 +151,8 @@ class VideoWriter:
     def abort(self) -> None:
         """Stop and leave nothing behind."""
         self._open = False
-        try:
+        with contextlib.suppress(OSError, av.FFmpegError):  # a full disk fails here too; the file goes anyway
             self._container.close()
-        except (OSError, av.FFmpegError):
-            self._open = False  # a full disk fails here too; the file goes away in any case
         self._partial.unlink(missing_ok=True)
 
     def _cannot_write(self, error: Exception) -> VideoError:

@@ -90,8 +90,7 @@ class AvatarModel(nn.Module):
         self.encoder = Encoder(config, int(anchors.is_face_A.sum()))  # anchors come face first
         scales = initial_log_scales(anchors.spacing_G, anchors.regions_G, config)
         self.canonical_decoder = CanonicalDecoder(config, scales)
-        signals = rig.driving_size + rig.expression_size + 8
-        self.pose_decoder = PoseDecoder(config, signals)
+        self.pose_decoder = PoseDecoder(config, rig.signal_size)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("anchor_fingerprint_A3", anchors.positions_A3.clone())
         self._renderers: dict[str, Renderer] = {}

@@ -82,6 +82,11 @@ class Rig(nn.Module, ABC):
         """Length ``P`` of the driving vector."""
         return 6 * len(self.driving_joints)
 
+    @property
+    def signal_size(self) -> int:
+        """Length of driving vector, expression and gaze (8 values) together: what drives correctives."""
+        return self.driving_size + self.expression_size + 8
+
     @abstractmethod
     def neutral_identity(self) -> Tensor:
         """Identity values ``(I,)`` of the template."""
