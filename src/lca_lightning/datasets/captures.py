@@ -141,7 +141,8 @@ def evaluation_items(
         The items in order of sequences.
 
     Raises:
-        DataError: Nothing is held out, or ``other_subject`` is asked of a single subject.
+        DataError: Nothing is held out, references leave no target, or ``other_subject`` is asked of a
+            single subject.
     """
     found = next((found for split in splits if (found := dataset.sequences(split))), [])
     if not found and not hold_out.holds_out:
@@ -163,6 +164,11 @@ def evaluation_items(
         for start in range(0, len(shots), targets_per_item):
             part = shots[start : start + targets_per_item]
             items.append(EvaluationItem(fixed.sequence, part, source.sequence, source.references))
+    if not items:
+        raise DataError(
+            f"Every usable frame of {dataset.root} in split {' or '.join(splits)} serves as a reference; "
+            f"set data.init_args.test_views below {views}, or add longer sequences."
+        )
     return items
 
 

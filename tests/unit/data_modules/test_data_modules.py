@@ -164,6 +164,8 @@ def test_data_errors_say_the_way_out(tmp_path, studio_root, wild_root):
         StudioDataModule(str(studio_root)).setup("test")
     with pytest.raises(DataError, match="set test_frame_fraction"):
         StudioDataModule(str(studio_root)).setup("validate")
+    with pytest.raises(DataError, match="set data.init_args.test_views below 500"):
+        InTheWildDataModule(str(wild_root), test_views=500).setup("test")
     with pytest.raises(DataError, match="no camera 'cam9'; it has cam0, cam1"):
         StudioDataModule(str(studio_root), test_cameras=("cam9",)).setup("fit")
     with pytest.raises(DataError, match="at least two subjects"):

@@ -1,0 +1,24 @@
+"""`lca demo` from nothing to an avatar, at a size of seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lca_lightning.datasets.video import probe_video
+from tests.cli.commands import lca
+
+pytest.importorskip("mitsuba")
+
+
+def test_the_demo_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--subjects", "2", "--frames", "6", "--steps", "1", "--size", "64x48")
+    assert lca("demo", "--out", str(tmp_path), *words) == 0
+    assert "Written:" in capsys.readouterr().out.splitlines()[-2]
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:  # four rows of four pictures
+        assert sheet.height > 4 * 320
+    assert probe_video(tmp_path / "turntable.mp4").frames == 96
+    table = (tmp_path / "metrics.md").read_text()
+    assert table.startswith("Held-out people: 1, frames: 2.") and "| masked | psnr |" in table
