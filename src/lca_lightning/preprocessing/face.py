@@ -9,7 +9,7 @@ from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.rig_fitting import RigFit
 from lca_lightning.rig.rig import REGIONS, Rig
 
-# Square side over the larger extent of the face's points (method: 1.6 for detected landmarks).
+# Square side over the larger extent of the face's points.
 LANDMARK_MARGIN = 1.6
 # A face is in view while the nose points less than this away from the camera.
 MOST_DEGREES_AWAY = 75.0
