@@ -25,8 +25,9 @@ from lca_lightning.datasets.format import (
 from lca_lightning.errors import UsageError
 from lca_lightning.motion.clip import Motion
 from lca_lightning.motion.retarget import load_motion
-from lca_lightning.rig.rig import REGIONS, Rig, RigPose, load_rig
+from lca_lightning.rig.rig import Rig, RigPose, load_rig
 from lca_lightning.synthesis.cameras import studio_cameras, wild_camera
+from lca_lightning.synthesis.faces import face_boxes
 from lca_lightning.synthesis.lighting import (
     studio_background,
     studio_environment,
@@ -42,8 +43,6 @@ KINDS = ("wild", "studio")
 LICENCE = "CC0"
 PROVENANCE = "synthetic"
 _SECONDS_PER_TURN = 8.0
-_FACE_COSINE = 0.4
-_FACE_PIXELS = 4.0
 
 
 @dataclass(frozen=True)
@@ -153,12 +152,10 @@ def synthesize(
         _load_clip(settings, rig, rig.neutral_identity())
     root = Path(root)
     write_dataset_header(root, kind=kind, rig=settings.rig, licence=LICENCE, provenance=PROVENANCE)
-    missing = [
-        subject for subject in range(subjects) if not sequence_exists(root, sequence_id(settings, subject))
-    ]
     tasks = [
         _Task(str(root), settings, subject, "test" if subject >= subjects - held_out else "train")
-        for subject in missing
+        for subject in range(subjects)
+        if not sequence_exists(root, sequence_id(settings, subject))
     ]
     pictures = frames * settings.camera_count
     with tqdm(total=pictures * len(tasks), unit="picture", disable=not progress or not tasks) as bar:
@@ -368,39 +365,3 @@ def finish_picture(
     linear = rendered.color_HW3 * exposure + background_HW3 * (1 - alpha)
     picture = np.round(linear_to_srgb(linear) * 255).astype(np.uint8)
     return picture, np.round(rendered.alpha_HW * 255).astype(np.uint8)
-
-
-def face_boxes(
-    rig: Rig, person: Person, pose: RigPose, points_TN3: NDArray, camera: CameraRecord
-) -> NDArray[np.float32]:
-    """Boxes of the face region where the face looks towards the camera and lies in the picture.
-
-    Args:
-        rig: Gives the face region.
-        person: Whose identity poses the head.
-        pose: Pose of ``T`` frames.
-        points_TN3: Posed points of the person; the body's vertices come first.
-        camera: The camera.
-
-    Returns:
-        Left, top, right, bottom in pixels, NaN where no face is seen, ``(T, 4)``.
-    """
-    face = np.flatnonzero(rig.regions_V.numpy() == REGIONS.index("face"))
-    head = rig.joint_names.index("head")
-    with torch.no_grad():
-        transforms = rig.joint_transforms(person.identity_I[None], pose)[:, head, :3, :3].numpy()
-    forward = transforms @ np.array([0.0, 0.0, 1.0])
-    points = points_TN3[:, face]
-    eye = -camera.w2c_44[:3, :3].T @ camera.w2c_44[:3, 3]
-    towards = eye - points.mean(1)
-    cosine = (forward * towards).sum(1) / np.linalg.norm(towards, axis=1)
-    in_camera = points @ camera.w2c_44[:3, :3].T + camera.w2c_44[:3, 3]
-    pixels = in_camera @ camera.K_33.T
-    pixels = pixels[..., :2] / np.maximum(pixels[..., 2:], 1e-6)
-    low, high = pixels.min(1), pixels.max(1)
-    size = [camera.width, camera.height]
-    low_inside, high_inside = np.clip(low, 0, size), np.clip(high, 0, size)
-    area = np.prod(high_inside - low_inside, axis=1) / np.maximum(np.prod(high - low, axis=1), 1e-6)
-    seen = (cosine > _FACE_COSINE) & (area > 0.5) & ((high_inside - low_inside).min(1) >= _FACE_PIXELS)
-    boxes = np.concatenate([low_inside, high_inside], 1)
-    return np.where(seen[:, None], boxes, np.nan).astype(np.float32)
