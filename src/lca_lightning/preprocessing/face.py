@@ -9,22 +9,21 @@ from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.rig_fitting import RigFit
 from lca_lightning.rig.rig import REGIONS, Rig
 
-# Square side over the larger extent of the face's points.
-LANDMARK_MARGIN = 1.6
 # A face is in view while the nose points less than this away from the camera.
 MOST_DEGREES_AWAY = 75.0
 
 
 def landmark_face_boxes(face_TP3: FloatArray) -> FloatArray:
-    """Square boxes around face landmarks ``(T, 478, 3)``; left, top, right, bottom, NaN without a face,
-    ``(T, 4)``.
+    """Tight square boxes ``(T, 4)`` around face landmarks ``(T, 478, 3)``; NaN without a face.
+
+    Left, top, right, bottom. The margin of a close-up is added where it is cut (``datasets/crops.py``).
     """
-    return _square_boxes(face_TP3[:, :468, :2], LANDMARK_MARGIN)
+    return _square_boxes(face_TP3[:, :468, :2])
 
 
-def _square_boxes(points_TN2: FloatArray, margin: float) -> FloatArray:
+def _square_boxes(points_TN2: FloatArray) -> FloatArray:
     low, high = points_TN2.min(1), points_TN2.max(1)
-    center, half = (low + high) / 2, 0.5 * margin * (high - low).max(1, keepdims=True)
+    center, half = (low + high) / 2, 0.5 * (high - low).max(1, keepdims=True)
     return np.concatenate([center - half, center + half], 1)
 
 
@@ -49,7 +48,7 @@ def rig_face_boxes(rig: Rig, fit: RigFit, w2c_44: FloatArray, K_33: FloatArray) 
     center = local.mean(1)
     away = np.degrees(np.arccos(np.clip((forward @ w2c_44[:3, :3].T * -_unit(center)).sum(1), -1, 1)))
     image = local @ K_33.T
-    boxes = _square_boxes(image[..., :2] / np.maximum(image[..., 2:], 1e-6), 1.3)
+    boxes = _square_boxes(image[..., :2] / np.maximum(image[..., 2:], 1e-6))
     boxes[(away > MOST_DEGREES_AWAY) | (local[..., 2].min(1) < 0.05)] = np.nan
     return boxes
 

@@ -115,7 +115,7 @@ def test_face_boxes_are_square_follow_the_crop_and_vanish_outside() -> None:
     face[1] = np.nan
     boxes = landmark_face_boxes(face)
     assert boxes[0, 2] - boxes[0, 0] == pytest.approx(boxes[0, 3] - boxes[0, 1])
-    assert boxes[0, 2] - boxes[0, 0] == pytest.approx(160, rel=0.03) and np.isnan(boxes[1]).all()
+    assert boxes[0, 2] - boxes[0, 0] == pytest.approx(100, rel=0.03) and np.isnan(boxes[1]).all()
     fallback = np.array([[0.0, 0, 1, 1], [300, 300, 400, 400]])
     written = face_boxes_in_crop(boxes, fallback, 50, 20, 0.5, 200, 200)
     assert np.allclose(written[0], (boxes[0] - [50, 20, 50, 20]) * 0.5, atol=1e-4)
