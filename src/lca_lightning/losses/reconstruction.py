@@ -29,6 +29,8 @@ class LossConfig:
         perceptual_size: Side in pixels of a square crop around the person that LPIPS looks at; None for the
             whole image.
         mask_weight: L1 between rendered alpha and mask.
+        hole_weight: What alpha missing inside the mask costs in that term, relative to alpha outside it; above 1
+            where poses are only good to a pixel or two, so that a limb is rather a little wide than full of holes.
         regularization_weight: Factor lambda of both regularisers.
         position_weight: Position regulariser inside lambda.
         position_free_distance: Offset that costs nothing, metres.
@@ -42,6 +44,7 @@ class LossConfig:
     perceptual_net: Literal["vgg", "alex"] = "vgg"
     perceptual_size: int | None = None
     mask_weight: float = 1.0
+    hole_weight: float = 1.0
     regularization_weight: float = 1.0
     position_weight: float = 10.0
     position_free_distance: float = 0.05625
@@ -89,8 +92,9 @@ class ReconstructionLoss(nn.Module):
         for name, frames in renderings.items():
             predicted = frames.images_BT3HW.flatten(0, 1)
             weighted[f"{name}/l1"] = (config.l1_weight, functional.l1_loss(predicted, wanted))
-            mask_error = functional.l1_loss(frames.alphas_BT1HW, targets.masks_BT1HW)
-            weighted[f"{name}/mask"] = (config.mask_weight, mask_error)
+            missing = targets.masks_BT1HW - frames.alphas_BT1HW
+            mask_error = functional.relu(missing) * config.hole_weight + functional.relu(-missing)
+            weighted[f"{name}/mask"] = (config.mask_weight, mask_error.mean())
         if self.perceptual is not None:
             for name, distance in self._perceptual_terms(
                 self.perceptual, renderings, wanted, targets, output
