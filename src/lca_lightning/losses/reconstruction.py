@@ -29,8 +29,8 @@ class LossConfig:
         perceptual_size: Side in pixels of a square crop around the person that LPIPS looks at; None for the
             whole image.
         mask_weight: L1 between rendered alpha and mask.
-        hole_weight: What alpha missing inside the mask costs in that term, relative to alpha outside it; above 1
-            where poses are only good to a pixel or two, so that a limb is rather a little wide than full of holes.
+        hole_weight: What alpha missing inside the mask costs there, relative to alpha outside it; above 1
+            where poses are only good to a pixel or two: limbs become a little wide rather than full of holes.
         regularization_weight: Factor lambda of both regularisers.
         position_weight: Position regulariser inside lambda.
         position_free_distance: Offset that costs nothing, metres.

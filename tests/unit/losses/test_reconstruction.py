@@ -64,6 +64,14 @@ def make_output(image: float, alpha: float) -> tuple[AvatarOutput, Targets]:
     return output, targets
 
 
+def test_holes_can_cost_more_than_rims() -> None:
+    output, targets = make_output(image=0.5, alpha=0.5)
+    terms = ReconstructionLoss(LossConfig(perceptual_weight=0.0, hole_weight=4.0))(output, targets)
+    assert float(terms["canonical/mask"]) == pytest.approx(
+        (4 * 0.5 + 3 * 0.5) / 4
+    )  # one pixel inside, three out
+
+
 def test_total_by_hand() -> None:
     output, targets = make_output(image=0.5, alpha=0.5)
     terms = ReconstructionLoss(LossConfig(perceptual_weight=0.0))(output, targets)
