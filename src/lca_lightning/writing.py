@@ -32,14 +32,37 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
         write(temporary)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise DataError(
-            f"Cannot write {path} ({reason}); free some space or choose another folder."
+            f"Cannot write {path} ({write_failure(error)}); free some space or choose another folder."
         ) from error
     finally:
         with contextlib.suppress(OSError):  # there is nothing to remove where nothing could be written
             temporary.unlink()
     return path
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Refuse a place that cannot be written before long work is done for it; makes nothing.
+
+    Args:
+        path: A file or folder that will be made.
+
+    Raises:
+        DataError: A file stands where a folder must be, or the folder may not be written.
+    """
+    path = Path(path)
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if existing != path and not existing.is_dir():
+        raise DataError(f"Cannot write {path}: {existing} is a file, not a folder; choose another place.")
+    if not os.access(existing, os.W_OK):
+        raise DataError(f"Cannot write {path}: {existing} may not be written; choose another place.")
+
+
+def write_failure(error: Exception) -> str:
+    """Why a write failed, in words: a file in the place of a folder reads as such, not as "File exists"."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{error.filename} is a file, not a folder"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from errno import EISDIR
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from lca_lightning.datasets.video_index import BT709, VideoError, build_index
+from lca_lightning.writing import write_failure
 
 _STUDIO_SWING = 1  # luma from 16 to 235
 _COLOR_FORMATS = (".mp4", ".mkv", ".mov")
@@ -55,6 +57,9 @@ class VideoWriter:
         rate = Fraction(self.fps).limit_denominator(1001)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_dir():
+                raise IsADirectoryError(EISDIR, "a folder has that name")
+            self._partial.touch()  # FFmpeg opens the file late, after much has been rendered
             self._container = av.open(str(self._partial), "w")
             self._stream = self._add_stream(rate, quality, keyframe_interval)
         except (OSError, av.FFmpegError) as error:
@@ -153,10 +158,11 @@ class VideoWriter:
         self._open = False
         with contextlib.suppress(OSError, av.FFmpegError):  # a full disk fails here too; the file goes anyway
             self._container.close()
-        self._partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is nothing to remove where nothing could be written
+            self._partial.unlink()
 
     def _cannot_write(self, error: Exception) -> VideoError:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        reason = write_failure(error)
         return VideoError(
             f"{self.path} cannot be written ({reason}); free some space or choose another folder."
         )

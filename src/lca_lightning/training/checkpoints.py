@@ -8,6 +8,7 @@ Everything in it loads with ``weights_only=True``.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -108,9 +109,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise CheckpointError(f"No checkpoint at {path}; `lca fit` writes last.ckpt to its run directory.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch comments on pickles that it then refuses
+            warnings.simplefilter("ignore", UserWarning)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        raise CheckpointError(f"{path} is not a checkpoint of lca-lightning, or is damaged.") from error
+        raise CheckpointError(
+            f"{path} is not a checkpoint of lca-lightning, or is damaged; use a .ckpt of `lca fit`."
+        ) from error
     block = checkpoint.get(BLOCK) if isinstance(checkpoint, Mapping) else None
     check_block(block, str(path))
     return dict(checkpoint)
