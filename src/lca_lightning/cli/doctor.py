@@ -73,10 +73,12 @@ def require_device(name: str) -> None:
         name: ``auto``, ``cpu``, ``cuda`` (also ``gpu``, ``cuda:0``) or a Lightning accelerator.
 
     Raises:
-        DeviceError: CUDA was asked for and there is none.
+        DeviceError: CUDA was asked for and there is none, or there is no such device.
     """
     import torch
 
+    if name.split(":")[0] not in ("auto", "cpu", "cuda", "gpu", "mps", "tpu"):
+        raise DeviceError(f"There is no device {name!r}; use auto, cpu or cuda.")
     if name.split(":")[0] in ("cuda", "gpu") and not torch.cuda.is_available():
         raise DeviceError(
             f"{name!r} was asked for but torch {torch.__version__} sees no CUDA device;"

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import lca_data_modules  # also makes the data modules known by their short names
 from lca_lightning.cli.config_parsing import (
@@ -29,13 +30,15 @@ from lca_lightning.cli.run_directory import choose_run_directory
 from lca_lightning.cli.usage_errors import known_keys, usage_error
 from lca_lightning.datasets.format import Dataset
 from lca_lightning.errors import ConfigError, UsageError
+from lca_lightning.rendering.renderer import choose_renderer
 from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
 from lca_lightning.training.callbacks.image_grids import ImageGrids
 from lca_lightning.training.callbacks.progress import Progress
 from lca_lightning.training.callbacks.throughput import Throughput
-from lca_lightning.training.checkpoints import read_checkpoint
+from lca_lightning.training.checkpoint_writing import AtomicCheckpointIO
+from lca_lightning.training.checkpoints import BLOCK, check_block, read_checkpoint
 from lca_lightning.training.module import LCALightningModule
-from lca_lightning.writing import write_text
+from lca_lightning.writing import refuse_unwritable, write_text
 
 CALLBACKS = {
     "last_checkpoint": RollingCheckpoint,
@@ -134,11 +137,16 @@ class LCALightningCLI(LightningCLI):
         config = self.config[self.verb]
         require_device(str(config.trainer.accelerator))
         _check_precision(config.trainer)
+        device = "cuda" if _runs_on_cuda(config.trainer.accelerator) else "cpu"
+        choose_renderer(config.model.avatar.renderer, device)
         _check_data_root(config)
         if config.model.init_from:
-            checked_file(config.model.init_from, "model.init_from")
+            source = checked_file(config.model.init_from, "model.init_from")
+            check_block(read_checkpoint(source)[BLOCK], str(source), rig=config.model.avatar.rig)
         label = run_label(self.words)
         self.run_directory = choose_run_directory(config.run_dir, config.ckpt_path, label)
+        if self.verb != "validate":
+            refuse_unwritable(self.run_directory / "tensorboard")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Fill in what depends on the machine and the run: precision, logger, directory, progress bar."""
@@ -151,7 +159,9 @@ class LCALightningCLI(LightningCLI):
             kwargs["logger"] = logs if self.verb == "fit" else False
         own = [Throughput()] if config.enable_progress_bar is False else [Throughput(), Progress()]
         self.trainer_defaults["callbacks"] = own
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Never unpickle a checkpoint; predictions go to files, not to memory."""
@@ -208,6 +218,9 @@ def run_training_command(verb: str, words: list[str]) -> int:
             cli = LCALightningCLI(verb, words)
         except SystemExit as stop:  # --help and --print_config end here
             return int(stop.code or 0) if not isinstance(stop.code, str) else 1
+        except MisconfigurationException as error:  # Lightning's word for options that it cannot use
+            text = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(f"{text}; correct that option under `trainer`.") from error
     if cli.trainer.is_global_zero:
         print(_closing_line(verb, cli))
     return 0

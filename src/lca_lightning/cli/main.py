@@ -30,6 +30,7 @@ VERBS = {
     "recipes": "list the packaged recipes, or print one",
     "doctor": "show versions, devices and weights, and what is missing",
 }
+_NOT_USABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 TRAINING_VERBS = ("fit", "validate", "test", "predict")
 
 
@@ -69,7 +70,9 @@ def _dispatch(words: list[str]) -> int:
     """Run the verb named by the first word."""
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
-        return 0 if words else 2
+        if not words:
+            raise UsageError("No command was given; the list above has them all.")
+        return 0
     if words[0] == "--version":
         print(f"lca-lightning {lca_lightning.__version__}")
         return 0
@@ -130,6 +133,9 @@ def _report(error: Exception, debug: bool) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" while writing {error.filename}" if error.filename else ""
         print(f"lca: no space left on the device{where}; free some or choose another place", file=sys.stderr)
+        return 1
+    if isinstance(error, OSError) and error.errno in _NOT_USABLE and error.filename:
+        print(f"lca: cannot use {error.filename} ({error.strerror}); choose another place", file=sys.stderr)
         return 1
     hint = "" if debug else " (run again with --debug for the traceback)"
     first_line = (str(error).strip() or "no message").splitlines()[0]

@@ -132,10 +132,14 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = str(error).replace("\n", " ")
-        raise ConfigError(f"Recipe {path} is not YAML: {where}.") from error
-    if loaded is None:
-        return {}
+        mark = getattr(error, "problem_mark", None)
+        where = f"look at line {mark.line + 1}" if mark else "write it as UTF-8 text"
+        raise ConfigError(f"Recipe {path} is not YAML; {where}.") from error
+    if not loaded:
+        raise ConfigError(f"Recipe {path} is empty; `lca recipes tiny/pretrain` prints one to start from.")
     if not isinstance(loaded, dict):
-        raise ConfigError(f"Recipe {path} must be a YAML mapping, got {type(loaded).__name__}.")
+        raise ConfigError(
+            f"Recipe {path} must be a YAML mapping, got {type(loaded).__name__};"
+            " `lca recipes tiny/pretrain` prints one to start from."
+        )
     return loaded
