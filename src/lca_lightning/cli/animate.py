@@ -48,11 +48,13 @@ def run(namespace: argparse.Namespace) -> None:
     """Write the video.
 
     Raises:
-        UsageError: A size, frame range or colour cannot be read.
+        UsageError: A size, frame rate, frame range or colour cannot be read.
     """
     height, width = parse_size(namespace.size)
     start, stop = parse_frames(namespace.frames)
     background = parse_color(namespace.background)
+    if namespace.fps is not None and not 0 < namespace.fps <= 1000:
+        raise UsageError(f"The frame rate must lie between 0 and 1000, got {namespace.fps:g}.")
     if not str(namespace.out).lower().endswith(".mp4"):
         raise UsageError(f"--out must end in .mp4, got {namespace.out!r}.")
     from lca_lightning.avatar import View, animate_video, load_avatar

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lca_lightning.errors import UsageError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -34,12 +36,20 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(namespace: argparse.Namespace) -> None:
-    """Write the avatar and its contact sheet."""
+    """Write the avatar and its contact sheet.
+
+    Raises:
+        UsageError: The suffix is not the avatar's.
+    """
+    if not str(namespace.out).lower().endswith(".lca"):
+        raise UsageError(f"--out must end in .lca, got {namespace.out!r}.")
     import time
 
     import lca_lightning
     from lca_lightning.avatar import save_avatar
+    from lca_lightning.writing import refuse_unwritable
 
+    refuse_unwritable(namespace.out)
     creator = lca_lightning.load_model(namespace.ckpt_path, namespace.device)
     if namespace.identity == "neutral":
         print(

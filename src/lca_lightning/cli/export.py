@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--format", choices=FORMATS, default="ply", help="ply: 3D Gaussian splatting (ply)")
     parser.add_argument("--out", required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--motion", metavar="FILE", help="a .bvh or .npz motion to take the pose from")
-    parser.add_argument("--frame", type=int, default=0, metavar="N", help="frame of that motion (0)")
+    parser.add_argument("--frame", type=int, metavar="N", help="frame of that motion (0)")
 
 
 def run(namespace: argparse.Namespace) -> None:
@@ -32,6 +32,8 @@ def run(namespace: argparse.Namespace) -> None:
     """
     if not str(namespace.out).lower().endswith(f".{namespace.format}"):
         raise UsageError(f"--out must end in .{namespace.format}, got {namespace.out!r}.")
+    if namespace.frame is not None and namespace.motion is None:
+        raise UsageError("--frame chooses a frame of a motion; give --motion FILE with it.")
     from lca_lightning.avatar import load_avatar
     from lca_lightning.export.ply import write_ply
     from lca_lightning.motion.retarget import load_motion
@@ -41,8 +43,9 @@ def run(namespace: argparse.Namespace) -> None:
         posed = avatar.at_rest()
     else:
         motion = load_motion(namespace.motion, avatar.rig, avatar.identity_I)
-        if not 0 <= namespace.frame < len(motion):
-            raise UsageError(f"--frame must lie between 0 and {len(motion) - 1}, got {namespace.frame}.")
-        posed = avatar.animate(motion[namespace.frame])
+        frame = namespace.frame or 0
+        if not 0 <= frame < len(motion):
+            raise UsageError(f"--frame must lie between 0 and {len(motion) - 1}, got {frame}.")
+        posed = avatar.animate(motion[frame])
     write_ply(posed.gaussians, namespace.out)
     print(f"{avatar.gaussian_count} Gaussians are in {namespace.out}, metres, y up.")

@@ -129,7 +129,7 @@ def load_bvh(path: str | Path) -> BvhClip:
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
-        raise DataError(f"Cannot read the motion file {path}: {error.strerror}.") from error
+        raise DataError(f"Cannot read the motion file {path} ({error.strerror}); check the path.") from error
     return _Parser(path.name, text).parse()
 
 
@@ -146,7 +146,9 @@ class _Parser:
         self.channel_count = 0
 
     def fail(self, problem: str) -> DataError:
-        """The error that names the file and the line."""
+        """The error that names the file, the line and the way out."""
+        if ";" not in problem:
+            problem = f"{problem.rstrip('.')}; export it again."
         return DataError(f"{self.name}, line {self.number}: {problem}")
 
     def next_line(self, wanted: str) -> str:

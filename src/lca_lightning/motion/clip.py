@@ -178,7 +178,7 @@ def load_npz_motion(path: str | Path, joint_count: int, expression_size: int, fp
 
 def _read_arrays(path: Path) -> dict[str, NDArray[np.float64]]:
     if not path.is_file():
-        raise DataError(f"There is no motion file {path}.")
+        raise DataError(f"There is no motion file {path}; check the path.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = [
@@ -188,7 +188,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[np.float64]]:
             ]
             arrays = {name: np.asarray(archive[name], dtype=np.float64) for name in names}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError, EOFError) as error:
-        raise DataError(f"{path.name} is not an .npz of plain number arrays ({error}).") from error
+        raise DataError(
+            f"{path.name} is not an .npz of plain number arrays; save it with numpy.savez, without objects."
+        ) from error
     for name in ("rotations", "translation"):
         if name not in arrays:
             raise DataError(
