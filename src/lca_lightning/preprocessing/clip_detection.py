@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,9 @@ class ClipDetections:
             "size": np.array([self.width, self.height]),
             "fps": np.array(self.fps),
         }
-        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+        content = io.BytesIO()  # numpy's own file handle complains once more when the disk is full
+        np.savez(content, **arrays)
+        write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
     @staticmethod
     def load(path: Path) -> ClipDetections:

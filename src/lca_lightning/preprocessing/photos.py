@@ -27,6 +27,7 @@ from lca_lightning.preprocessing.rig_landmarks import build_rig_landmarks
 from lca_lightning.preprocessing.silhouette import SilhouettePenalty, prepare_silhouette
 from lca_lightning.rig.rig import Rig
 
+SMALLEST_SIDE = 16
 LARGEST_SIDE = 2048
 # 35 mm film has a diagonal of 43.27 mm.
 FILM_DIAGONAL = 43.27
@@ -94,7 +95,7 @@ def load_photo(
         Name, RGB picture, and the focal length as a share of the diagonal if the file tells.
 
     Raises:
-        DataError: Missing, empty or unreadable file, or an array of another kind.
+        DataError: Missing, empty, unreadable or tiny file, or an array of another kind.
     """
     if isinstance(photo, np.ndarray):
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
@@ -118,6 +119,12 @@ def load_photo(
         raise DataError(
             f"Photo {path} cannot be read as a picture ({error}); convert it to PNG or JPEG."
         ) from error
+    height, width = upright.shape[:2]
+    if min(height, width) < SMALLEST_SIDE:
+        raise DataError(
+            f"Photo {path} is only {width}x{height} pixels; give a photo of at least "
+            f"{SMALLEST_SIDE}x{SMALLEST_SIDE} that shows the person clearly."
+        )
     return path.name, upright, float(focal) / FILM_DIAGONAL if focal else None
 
 

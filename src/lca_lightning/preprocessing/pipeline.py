@@ -15,7 +15,7 @@ import numpy as np
 
 from lca_lightning.errors import DataError, LCAError
 from lca_lightning.preprocessing.clips import Clip, ClipResult, PreprocessOptions
-from lca_lightning.writing import write_text
+from lca_lightning.writing import write_failure, write_text
 
 CACHE_FOLDER = ".preprocess_cache"
 # How often everybody in the picture is looked for.
@@ -61,7 +61,8 @@ def _prepare_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"Folder {out} cannot be made ({error.strerror}); choose another --out.") from error
+        reason = write_failure(error)
+        raise DataError(f"Folder {out} cannot be made ({reason}); choose another --out.") from error
 
 
 def _clip_task(task: tuple[Clip, PreprocessOptions]) -> ClipResult:
@@ -132,6 +133,7 @@ def prepare_clip(
     from lca_lightning.preprocessing.camera_matching import match_names, picture_inside_borders
     from lca_lightning.preprocessing.fitted_clip import prepare_monocular, prepare_multiview
     from lca_lightning.preprocessing.frames import SourceVideo
+    from lca_lightning.preprocessing.quality import FEWEST_FRAMES, too_short
 
     cameras = None
     if clip.calibration is not None:
@@ -143,6 +145,9 @@ def prepare_clip(
             f"The cameras run at other rates ({min(rates):g} and {max(rates):g} frames/s), so they cannot "
             "be synchronous; convert them to one rate first."
         )
+    count = min(len(range(0, video.frame_count, options.stride)) for video in videos)
+    if count < FEWEST_FRAMES:
+        raise DataError(too_short(count))
     detections = _detect_all(clip, options, workers, progress)
     detections = _same_frames(detections)
     if not any(detection.found_T.any() for detection in detections):

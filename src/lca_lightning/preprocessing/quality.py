@@ -150,11 +150,19 @@ def drop_reason(
         return "no person: no frame shows enough of a body"
     relative = float(np.nanmedian(quality.error_CT / quality.height_CT))
     overlap = float(np.nanmedian(quality.overlap_CT)) if np.isfinite(quality.overlap_CT).any() else 0.0
-    if relative > WORST_CLIP_ERROR or overlap < WORST_CLIP_OVERLAP or few:
+    if relative > WORST_CLIP_ERROR or overlap < WORST_CLIP_OVERLAP:
         return (
             f"badly fitted: the rig misses the landmarks by {100 * relative:.1f}% of the person's "
             f"height (at most "
             f"{100 * WORST_CLIP_ERROR:.0f}%) and covers the mask with an overlap of {overlap:.2f} (at least "
-            f"{WORST_CLIP_OVERLAP}), {int(quality.valid_T.sum())} usable frames (at least {FEWEST_FRAMES})"
+            f"{WORST_CLIP_OVERLAP}); choose footage that shows the whole body sharply"
         )
-    return None
+    return too_short(int(quality.valid_T.sum())) if few else None
+
+
+def too_short(frames: int) -> str:
+    """Why a clip of so few usable frames is not used, with the way out."""
+    return (
+        f"too short: it has {frames} usable frames, at least {FEWEST_FRAMES} are needed; film longer or "
+        "lower --stride"
+    )

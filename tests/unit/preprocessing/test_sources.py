@@ -127,7 +127,7 @@ def quality(error: float = 5.0, overlap: float = 0.8, height: float = 500.0, val
         (quality(height=60), 0, True, "too small"),
         (quality(error=40), 0, True, "badly fitted"),
         (quality(overlap=0.2), 0, True, "badly fitted"),
-        (quality(valid=3), 0, True, "badly fitted"),
+        (quality(valid=3), 0, True, "too short"),
         (quality(error=np.nan), 0, True, "no person"),
     ],
 )
