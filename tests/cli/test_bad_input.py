@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import threading
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lca_lightning.cli.lightning_cli import _writer_threads_leave_reporting_to_us
 from lca_lightning.datasets.pictures import write_png
 from lca_lightning.datasets.video import VideoError, VideoWriter
 from lca_lightning.errors import CheckpointError, DataError
@@ -106,6 +108,21 @@ def test_full_disk_during_a_run(
     assert not list(tmp_path.rglob("*ckpt*"))
 
 
+def test_the_thread_that_writes_the_curves_stays_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", lambda failure: reported.append(failure.exc_type))
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    with _writer_threads_leave_reporting_to_us():
+        for error in (OSError(errno.ENOSPC, "full"), KeyError("real bug")):
+            thread = threading.Thread(target=fail, args=(error,))
+            thread.start()
+            thread.join()
+    assert reported == [KeyError]
+
+
 def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_text(tmp_path / "file", "x")
     with pytest.raises(DataError, match="file is a file, not a folder"):
@@ -162,11 +179,20 @@ def test_photo_too_small_to_show_anybody(size: tuple[int, int], tmp_path: Path) 
         load_photo(tmp_path / "one.png")
 
 
-def test_clip_of_too_few_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("short.mp4", "too short: it has 3 usable frames, at least 8 are needed"),
+        ("short.mkv", "no person"),  # does not say how many frames it has
+    ],
+)
+def test_clip_of_too_few_frames(
+    name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("mediapipe")
-    with VideoWriter(tmp_path / "short.mp4", 10, 64, 64) as writer:
+    with VideoWriter(tmp_path / name, 10, 64, 64) as writer:
         for _ in range(3):
             writer.add(np.zeros((64, 64, 3), np.uint8))
-    assert lca("preprocess", str(tmp_path / "short.mp4"), "--out", str(tmp_path / "data")) == 1
-    assert "too short: it has 3 usable frames, at least 8 are needed" in the_sentence(capsys)
+    assert lca("preprocess", str(tmp_path / name), "--out", str(tmp_path / "data")) == 1
+    assert text in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["dropped.json"]

@@ -60,7 +60,7 @@ def test_a_video_without_a_person_is_refused(capsys: pytest.CaptureFixture[str],
     from lca_lightning.datasets.video import VideoWriter
 
     with VideoWriter(tmp_path / "grey.mp4", 10.0, 64, 64) as video:
-        for _ in range(10):
+        for _ in range(8):
             video.add(np.full((64, 64, 3), 120, np.uint8))
     status, said = fails(capsys, tmp_path / "grey.mp4", "--out", tmp_path / "out")
     assert status == 1 and "no person" in said

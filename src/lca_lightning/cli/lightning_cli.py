@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import signal
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +214,7 @@ def run_training_command(verb: str, words: list[str]) -> int:
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _writer_threads_leave_reporting_to_us():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=f".*{message}.*")
         try:
@@ -224,6 +227,17 @@ def run_training_command(verb: str, words: list[str]) -> int:
     if cli.trainer.is_global_zero:
         print(_closing_line(verb, cli))
     return 0
+
+
+@contextlib.contextmanager
+def _writer_threads_leave_reporting_to_us() -> Iterator[None]:
+    """TensorBoard's thread prints a traceback when the disk is full, then raises in the main thread too."""
+    report = threading.excepthook
+    threading.excepthook = lambda failure: None if failure.exc_type is OSError else report(failure)
+    try:
+        yield
+    finally:
+        threading.excepthook = report
 
 
 def _closing_line(verb: str, cli: LCALightningCLI) -> str:

@@ -145,9 +145,9 @@ def prepare_clip(
             f"The cameras run at other rates ({min(rates):g} and {max(rates):g} frames/s), so they cannot "
             "be synchronous; convert them to one rate first."
         )
-    count = min(len(range(0, video.frame_count, options.stride)) for video in videos)
-    if count < FEWEST_FRAMES:
-        raise DataError(too_short(count))
+    promised = [len(range(0, video.frame_count, options.stride)) for video in videos if video.frame_count]
+    if promised and min(promised) < FEWEST_FRAMES:
+        raise DataError(too_short(min(promised)))
     detections = _detect_all(clip, options, workers, progress)
     detections = _same_frames(detections)
     if not any(detection.found_T.any() for detection in detections):
