@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--subjects", type=int, default=12, metavar="N", help="synthetic people (12)")
     parser.add_argument("--frames", type=int, default=16, metavar="N", help="frames of each (16)")
-    parser.add_argument("--steps", type=int, default=400, metavar="N", help="training steps (400)")
+    parser.add_argument("--steps", type=int, default=600, metavar="N", help="training steps (600)")
     parser.add_argument("--size", default="256x192", metavar="HxW", help="height x width in pixels (256x192)")
 
 
