@@ -1,4 +1,4 @@
-"""Score the simplest avatar there is: the fitted rig in the best constant colour per body region.
+"""Score the simplest avatar there is: the mesh of the fitted rig in the best constant colour per body region.
 
 The colours are fitted to the very frames that are scored, so this flatters the baseline. The numbers compare
 with `lca test` on the same data options:
@@ -17,30 +17,48 @@ from tqdm import tqdm
 
 from lca_data_modules import StudioDataModule
 from lca_lightning.batch import Batch
+from lca_lightning.geometry.cameras import project_points
 from lca_lightning.metrics.masked import MaskedProtocol
-from lca_lightning.rendering.renderer import Gaussians, choose_renderer
-from lca_lightning.rig import REGIONS, Anchors, Rig, RigPose, load_rig, sample_anchors
+from lca_lightning.preprocessing.rasterise import rasterise_mesh
+from lca_lightning.rig import REGIONS, Rig, RigPose, load_rig
+
+SAMPLES = 4  # per pixel and axis
 
 
-def render_regions(rig: Rig, anchors: Anchors, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Share of each region in each pixel ``(T, R, H, W)`` and alpha ``(T, 1, H, W)``, one subject."""
+def render_regions(rig: Rig, batch: Batch) -> Tensor:
+    """Share of each region in each pixel, ``(T, R, H, W)``, one subject; they sum to the mesh's coverage."""
     driving, targets = batch.driving, batch.targets
     pose = RigPose(driving.rotations_BTJ3[0], driving.translation_BT3[0])
-    points_TG3 = anchors.on_mesh(rig.posed_vertices(batch.identity_BI, pose, driving.expression_BTE[0]))
-    one_hot = torch.eye(len(REGIONS))[anchors.regions_G]
-    scales = anchors.spacing_G.clamp(0.004, 0.03)[:, None].expand(-1, 3)
-    turns = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(anchors.gaussian_count, 4)
-    opacities = torch.full((anchors.gaussian_count,), 0.95)
-    height, width = targets.images_BT3HW.shape[-2:]
-    renderer = choose_renderer("auto", points_TG3.device)
-    shares, alphas = [], []
-    for frame, points_G3 in enumerate(points_TG3):
-        cloud = Gaussians(points_G3, turns, scales, opacities, one_hot)
-        view = (targets.w2c_BT44[0, frame, None], targets.K_BT33[0, frame, None], width, height)
-        rendering = renderer(cloud, *view)
-        shares.append(rendering.color_TCHW[0])
-        alphas.append(rendering.alpha_T1HW[0])
-    return torch.stack(shares), torch.stack(alphas)
+    vertices_TV3 = rig.posed_vertices(batch.identity_BI, pose, driving.expression_BTE[0])
+    height, width = (SAMPLES * side for side in targets.images_BT3HW.shape[-2:])
+    finer = torch.tensor([[SAMPLES], [SAMPLES], [1.0]])
+    pixels_TV2, depth_TV = project_points(vertices_TV3, targets.w2c_BT44[0], targets.K_BT33[0] * finer)
+    faces_F3 = rig.faces_F3[rig.visible_faces_F]
+    region_F = rig.regions_V[faces_F3[:, 0]]
+    shares = []
+    for pixels_V2, depth_V in zip(pixels_TV2, depth_TV, strict=True):
+        index_HW = rasterise_mesh(pixels_V2.numpy(), depth_V.numpy(), faces_F3.numpy(), height, width)
+        index_HW = torch.from_numpy(index_HW).long()
+        region_HW = torch.where(index_HW >= 0, region_F[index_HW], -1)
+        one_hot_RHW = region_HW == torch.arange(len(REGIONS))[:, None, None]
+        shares.append(torch.nn.functional.avg_pool2d(one_hot_RHW.float(), SAMPLES))
+    return torch.stack(shares)
+
+
+def best_colors(batches: list[Batch], shares: list[Tensor]) -> Tensor:
+    """Least-squares sRGB colour of each region over the person's pixels, ``(R, 3)``.
+
+    Solves ``share * colour + (1 - coverage) * white = image``.
+    """
+    gram, moment = torch.zeros(len(REGIONS), len(REGIONS)), torch.zeros(len(REGIONS), 3)
+    for batch, shares_TRHW in zip(batches, shares, strict=True):
+        inside = batch.targets.masks_BT1HW[0, :, 0] > 0.5
+        rows = shares_TRHW.movedim(1, -1)[inside]
+        uncovered = 1 - shares_TRHW.sum(1, keepdim=True)
+        wanted = (batch.targets.images_BT3HW[0] - uncovered).movedim(1, -1)[inside]
+        gram += rows.T @ rows
+        moment += rows.T @ wanted
+    return torch.linalg.lstsq(gram, moment, driver="gelsd").solution.clamp(0, 1)
 
 
 def main() -> None:
@@ -50,26 +68,18 @@ def main() -> None:
     parser.add_argument("--train_cameras", nargs="+")
     parser.add_argument("--test_cameras", nargs="+")
     parser.add_argument("--test_frame_fraction", type=float, default=0.2)
-    options = vars(parser.parse_args())
-    data = StudioDataModule(**options, image_size=[256, 192], face_size=[128, 128], num_workers=0)
+    parser.add_argument("--image_size", type=int, nargs=2, default=[256, 192])
+    data = StudioDataModule(**vars(parser.parse_args()), face_size=[128, 128], num_workers=0)
     data.setup("test")
     rig = load_rig()
-    anchors = sample_anchors(rig, 4096, 8)
-    batches = [batch for batch in tqdm(data.test_dataloader(), desc="render the rig")]
+    batches = [batch for batch in tqdm(data.test_dataloader(), desc="read")]
     with torch.no_grad():
-        rendered = [render_regions(rig, anchors, batch) for batch in batches]
-    # Normal equations over the person's pixels: share * colour + (1 - alpha) * white = image.
-    gram, moment = torch.zeros(len(REGIONS), len(REGIONS)), torch.zeros(len(REGIONS), 3)
-    for batch, (shares, alphas) in zip(batches, rendered, strict=True):
-        inside = batch.targets.masks_BT1HW[0, :, 0] > 0.5
-        rows = shares.movedim(1, -1)[inside]
-        wanted = (batch.targets.images_BT3HW[0] - (1 - alphas)).movedim(1, -1)[inside]
-        gram += rows.T @ rows
-        moment += rows.T @ wanted
-    colors = torch.linalg.lstsq(gram, moment).solution.clamp(0, 1)
+        shares = [render_regions(rig, batch) for batch in tqdm(batches, desc="render the rig")]
+    colors = best_colors(batches, shares)
     scores = MaskedProtocol()
-    for batch, (shares, alphas) in zip(batches, rendered, strict=True):
-        images = torch.einsum("trhw,rc->tchw", shares, colors) + (1 - alphas)
+    for batch, shares_TRHW in zip(batches, shares, strict=True):
+        alphas = shares_TRHW.sum(1, keepdim=True)
+        images = torch.einsum("trhw,rc->tchw", shares_TRHW, colors) + (1 - alphas)
         targets = batch.targets
         scores.update(images[None], alphas[None], targets.images_BT3HW, targets.masks_BT1HW, batch.subjects,
                       batch.frames)  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from lca_lightning.errors import DataError
 from lca_lightning.preprocessing.calibration import (
@@ -40,7 +41,8 @@ MONOCULAR = FitSettings(
     steps=(150, 200, 120),
 )
 PHOTOS = replace(MONOCULAR, offset_scale=0.1)
-SEVERAL_CAMERAS = FitSettings(silhouette_weight=2.0, steps=(120, 160, 240))
+# Four outlines of a frame say more of a pose than the prior does.
+SEVERAL_CAMERAS = FitSettings(silhouette_weight=4.0, pose_weight=0.5, steps=(120, 160, 800))
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,23 @@ class PreparedClip:
     detections: list[ClipDetections]
     observations: Observations
     report: dict[str, Any] = field(default_factory=dict)
+
+    def with_cameras(self, w2c_C44: torch.Tensor) -> PreparedClip:
+        """The same clip with its cameras at another place, ``(C, 4, 4)``; the report says how far away."""
+        cameras, moves = [], {}
+        for camera, w2c_44 in zip(self.cameras, w2c_C44.double().numpy(), strict=True):
+            moved = replace(camera, w2c_44=w2c_44)
+            turn = Rotation.from_matrix(w2c_44[:3, :3] @ camera.w2c_44[:3, :3].T).magnitude()
+            distance = np.linalg.norm(np.linalg.inv(w2c_44)[:3, 3] - np.linalg.inv(camera.w2c_44)[:3, 3])
+            cameras.append(moved)
+            moves[camera.name] = {
+                "degrees": round(float(np.degrees(turn)), 3),
+                "millimetres": round(1000 * float(distance), 1),
+            }
+        report = {**self.report, "cameras_moved_by_outlines": moves}
+        return replace(
+            self, cameras=cameras, observations=replace(self.observations, w2c_C44=w2c_C44), report=report
+        )
 
 
 def prepare_multiview(
@@ -213,7 +232,7 @@ def prepare_monocular(
     return PreparedClip([camera], [fixed], observations, report)
 
 
-def silhouettes_of(clip: PreparedClip, most: int = 240) -> list[SilhouetteImage]:
+def silhouettes_of(clip: PreparedClip, most: int = 400) -> list[SilhouetteImage]:
     """Prepared masks of the clip, evenly thinned to at most ``most``."""
     count = len(clip.cameras) * clip.observations.frame_count
     step = max(1, -(-count // most))
@@ -229,10 +248,18 @@ def silhouettes_of(clip: PreparedClip, most: int = 240) -> list[SilhouetteImage]
     return images
 
 
-def fit_prepared(rig: Rig, clip: PreparedClip, progress: Progress | None = None) -> RigFit:
-    """Fit the rig to a prepared clip with the settings for its number of cameras."""
+def fit_prepared(
+    rig: Rig, clip: PreparedClip, progress: Progress | None = None
+) -> tuple[RigFit, PreparedClip]:
+    """Fit the rig to a prepared clip with the settings for its number of cameras.
+
+    Returns:
+        The fit, and the clip with its cameras where the fit moved them.
+    """
     torch.set_num_threads(1)  # the tensors are small: more threads only wait for each other
-    settings = MONOCULAR if clip.observations.relative else SEVERAL_CAMERAS
     images = silhouettes_of(clip)
     penalty = SilhouettePenalty(rig, images) if images else None
-    return fit_clip(rig, clip.observations, settings, penalty, progress)
+    if clip.observations.relative:
+        return fit_clip(rig, clip.observations, MONOCULAR, penalty, progress), clip
+    fit = fit_clip(rig, clip.observations, SEVERAL_CAMERAS, penalty, progress)
+    return fit, clip.with_cameras(fit.w2c_C44)

@@ -282,6 +282,7 @@ def _collect(
         fit.rotations_TJ3[index : index + 1],
         fit.translation_T3[index : index + 1],
         fit.offsets_L3,
+        fit.w2c_C44,
     )
     landmark_box = landmark_face_boxes(detection.face_P3[None])
     box = face_boxes_in_crop(landmark_box, rig_face_boxes(rig, one, w2c_44, K_33), 0, 0, 1.0, width, height)[

@@ -102,7 +102,7 @@ def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Pro
     prepared = prepare_clip(clip, options, workers, progress)
     rig = load_rig()
     total = sum((SEVERAL_CAMERAS if len(clip.videos) > 1 else MONOCULAR).steps)
-    fit = fit_prepared(rig, prepared, _stage(progress, "fit", total))
+    fit, prepared = fit_prepared(rig, prepared, _stage(progress, "fit", total))
     single = options.people == "single"
     quality = measure_quality(rig, prepared, fit, single)
     summary: dict[str, object] = {**quality.summary(), **prepared.report}

@@ -17,6 +17,7 @@ from lca_lightning.geometry.rotations import (
     matrix_to_rotation_vector,
     nearest_rotation,
     rotation_from_6d,
+    rotation_vector_to_matrix,
 )
 from lca_lightning.preprocessing.landmarks import BODY_INDEX
 from lca_lightning.preprocessing.observations import Observations
@@ -27,6 +28,10 @@ from lca_lightning.rig.rig import Rig, RigPose
 _TORSO = [BODY_INDEX[f"{side}_{part}"] for part in ("shoulder", "hip") for side in ("left", "right")]
 # How well one camera places a body by the detector's metric guess, metres.
 PLACEMENT_SPREAD = 0.3
+# How far a calibrated camera may have been knocked: standard deviations of its turn and shift.
+CAMERA_TURN, CAMERA_SHIFT = 0.005, 0.02
+# A body and all cameras moved together look the same: fewer cameras than this stay where they are.
+FEWEST_MOVED_CAMERAS = 3
 _FROZEN_IDENTITY = ("african", "asian", "caucasian", "cupsize", "firmness")
 
 
@@ -68,12 +73,14 @@ class RigFit:
         rotations_TJ3: Rotation vectors in radians, ``(T, J, 3)``.
         translation_T3: Root positions in metres, ``(T, 3)``.
         offsets_L3: Where the detector's landmarks sit relative to the rig's, rest pose, metres, ``(L, 3)``.
+        w2c_C44: World to camera after the fit, ``(C, 4, 4)``; several calibrated cameras move a little.
     """
 
     identity_I: Tensor
     rotations_TJ3: Tensor
     translation_T3: Tensor
     offsets_L3: Tensor
+    w2c_C44: Tensor
 
     @property
     def pose(self) -> RigPose:
@@ -131,8 +138,6 @@ class ClipFitter:
             rotations = torch.zeros(frames, joints, 3)
             code, offsets = torch.logit(self._neutral), torch.zeros(len(self.landmarks.importance_L), 3)
         else:
-            from lca_lightning.geometry.rotations import rotation_vector_to_matrix
-
             orientation_T33 = rotation_vector_to_matrix(start.rotations_TJ3[:, 0])
             rotations, translation, offsets = (
                 start.rotations_TJ3.clone(),
@@ -146,6 +151,9 @@ class ClipFitter:
         self._translation = translation.detach().clone().requires_grad_()
         self._code = code.detach().clone().requires_grad_()
         self._offsets = offsets.detach().clone().requires_grad_()
+        cameras = len(observations.w2c_C44)
+        self._camera_turns = torch.zeros(cameras, 3, requires_grad=True)
+        self._camera_shifts = torch.zeros(cameras, 3, requires_grad=True)
 
     def _root_from_torso(self) -> tuple[Tensor, Tensor]:
         """Root orientation and position per frame from shoulders and hips by alignment (Kabsch 1976)."""
@@ -178,12 +186,18 @@ class ClipFitter:
         local = torch.where(self.prior.free_J[:, None], self._rotations, torch.zeros_like(self._rotations))
         return RigPose(torch.cat([root[:, None], local[:, 1:]], 1), self._translation)
 
+    def world_to_camera(self) -> Tensor:
+        """Current cameras: the calibrated ones after their turns and shifts, ``(C, 4, 4)``."""
+        move = torch.eye(4).repeat(len(self._camera_turns), 1, 1)
+        upper = torch.cat([rotation_vector_to_matrix(self._camera_turns), self._camera_shifts[..., None]], 2)
+        return torch.cat([upper, move[:, 3:]], 1) @ self.observations.w2c_C44
+
     def result(self) -> RigFit:
         """The current fit, detached."""
         with torch.no_grad():
             pose = self.pose()
             translation, offsets = pose.translation_B3.detach().clone(), self._offsets.detach().clone()
-            return RigFit(self.identity(), pose.rotations_BJ3, translation, offsets)
+            return RigFit(self.identity(), pose.rotations_BJ3, translation, offsets, self.world_to_camera())
 
     def optimise(
         self,
@@ -194,6 +208,7 @@ class ClipFitter:
         silhouette: SilhouetteTerm | None = None,
         progress: Progress | None = None,
         first_limit: float | None = None,
+        move_cameras: bool = False,
     ) -> None:
         """Run Adam with a cosine-decayed rate.
 
@@ -207,6 +222,7 @@ class ClipFitter:
             first_limit: Robust limit at the start, in standard deviations; shrinks to the settings' halfway,
                 so
                 that a far start is still pulled in.
+            move_cameras: Whether cameras leave their calibrated place.
         """
         groups = [
             {"params": [self._root, self._rotations], "lr": rate},
@@ -214,6 +230,11 @@ class ClipFitter:
         ]
         if fit_shape:
             groups += [{"params": [self._code], "lr": rate}, {"params": [self._offsets], "lr": 0.03 * rate}]
+        if move_cameras:
+            groups += [
+                {"params": [self._camera_turns], "lr": 0.05 * rate},
+                {"params": [self._camera_shifts], "lr": 0.1 * rate},
+            ]
         optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.05 * rate)
         final = self.settings.robust_limit
@@ -244,7 +265,7 @@ class ClipFitter:
             total = total + settings.silhouette_weight * self._outline_penalty(
                 silhouette, vertices, transforms
             )
-        return total
+        return total + self._camera_penalty()
 
     def _outline_penalty(self, silhouette: SilhouetteTerm, vertices: Tensor, transforms: Tensor) -> Tensor:
         chosen = silhouette.draw()
@@ -252,7 +273,7 @@ class ClipFitter:
         posed = _skin_subset(vertices[0, index], self.rig.weights_VJ[index], transforms[frame])
         seen = self.observations
         K = seen.K_C33[camera, frame] if seen.K_C33.dim() == 4 else seen.K_C33[camera]
-        pixels, _ = project_points(posed, seen.w2c_C44[camera], K)
+        pixels, _ = project_points(posed, self.world_to_camera()[camera], K)
         return silhouette(pixels, chosen)
 
     def _posed_landmarks(self, identity: Tensor, vertices: Tensor, transforms: Tensor) -> Tensor:
@@ -284,7 +305,7 @@ class ClipFitter:
     def _pixel_distance(self, points_TL3: Tensor) -> Tensor:
         seen = self.observations
         K = seen.K_C33 if seen.K_C33.dim() == 4 else seen.K_C33[:, None]
-        pixels, depth = project_points(points_TL3[None], seen.w2c_C44[:, None], K)
+        pixels, depth = project_points(points_TL3[None], self.world_to_camera()[:, None], K)
         distance = (pixels - seen.pixels_CTL2).pow(2).sum(-1).clamp(min=1e-12).sqrt()
         # A point behind the camera gets a large but pulling distance.
         return torch.where(depth > 0.05, distance, 1e3 * (0.06 - depth.clamp(max=0.05)))
@@ -300,6 +321,10 @@ class ClipFitter:
         weighted = (_robust(smooth, 4.0) * self.landmarks.importance_L).sum(1).mean()
         # 100 rad/s^2 is a brisk change of a joint's speed.
         return 0.3 * weighted + 0.05 * ((turn / 100.0) ** 2).sum((1, 2)).mean()
+
+    def _camera_penalty(self) -> Tensor:
+        turns, shifts = self._camera_turns / CAMERA_TURN, self._camera_shifts / CAMERA_SHIFT
+        return 0.1 * (turns.square().sum() + shifts.square().sum())
 
     def _shape_penalty(self) -> Tensor:
         share = torch.where(self._identity_free, torch.sigmoid(self._code), self._neutral)
@@ -348,7 +373,10 @@ def fit_clip(
         fitter.optimise(in_space, 0.06, use_pixels=False, progress=progress, first_limit=300.0)
     fitter.optimise(in_pictures, 0.02, use_pixels=True, progress=progress, first_limit=15.0)
     if silhouette is not None:
-        fitter.optimise(outline, 0.01, use_pixels=True, silhouette=silhouette, progress=progress)
+        moved = not observations.relative and len(observations.w2c_C44) >= FEWEST_MOVED_CAMERAS
+        fitter.optimise(
+            outline, 0.01, use_pixels=True, silhouette=silhouette, progress=progress, move_cameras=moved
+        )
     return fitter.result()
 
 

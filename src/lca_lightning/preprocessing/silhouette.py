@@ -115,7 +115,7 @@ class SilhouettePenalty:
     """
 
     def __init__(
-        self, rig: Rig, images: list[SilhouetteImage], batch: int = 32, points: int = 4000, seed: int = 0
+        self, rig: Rig, images: list[SilhouetteImage], batch: int = 32, points: int = 2500, seed: int = 0
     ) -> None:
         self.vertices_S = spread_vertices(rig, points)
         self._images, self._batch = images, min(batch, len(images))

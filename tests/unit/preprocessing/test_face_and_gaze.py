@@ -126,8 +126,9 @@ def test_face_boxes_are_square_follow_the_crop_and_vanish_outside() -> None:
 def test_the_rig_shows_its_face_to_cameras_in_front_only(rig) -> None:
     pose = rig.reference_pose()
     fit = RigFit(
-        rig.neutral_identity(), pose.rotations_BJ3, pose.translation_B3 + 0.9, torch.zeros(LANDMARK_COUNT, 3)
-    )
+        rig.neutral_identity(), pose.rotations_BJ3, pose.translation_B3 + 0.9, torch.zeros(LANDMARK_COUNT, 3),
+        torch.eye(4)[None],
+    )  # fmt: skip
     front, _, back, _ = ring_of_cameras(4)
     box = rig_face_boxes(rig, fit, front.w2c_44, front.K_33)[0]
     assert np.isfinite(box).all() and 40 < box[2] - box[0] < 200

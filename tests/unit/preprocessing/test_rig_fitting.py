@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 pytest.importorskip("cv2")
+from lca_lightning.geometry.cameras import project_points
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, BODY_INDEX
 from lca_lightning.preprocessing.observations import Observations, join_landmarks, stature_pixels, to_tensor
+from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.pose_prior import build_pose_prior
 from lca_lightning.preprocessing.rig_fitting import FitSettings, RigFit, fit_clip, reprojection_errors
 from lca_lightning.preprocessing.rig_landmarks import LANDMARK_COUNT, build_rig_landmarks
@@ -177,5 +182,43 @@ def test_hidden_or_outside_landmarks_get_no_weight() -> None:
 
 def test_a_fit_can_be_read_frame_by_frame(rig) -> None:
     rotations, translation = torch.zeros(3, len(rig.joint_names), 3), torch.arange(9.0).reshape(3, 3)
-    fit = RigFit(rig.neutral_identity(), rotations, translation, torch.zeros(LANDMARK_COUNT, 3))
+    offsets, camera = torch.zeros(LANDMARK_COUNT, 3), torch.eye(4)[None]
+    fit = RigFit(rig.neutral_identity(), rotations, translation, offsets, camera)
     assert fit.frame_pose(1).translation_B3.tolist() == [[3, 4, 5]] and len(fit.pose.translation_B3) == 3
+
+
+def test_outlines_bring_a_knocked_camera_back(rig) -> None:
+    """One of four cameras is turned by 0.5 degrees after calibration: only its masks tell."""
+    identity, pose = true_motion(rig, 3)
+    true_cameras = ring_of_cameras(4)
+    seen = observe(rig, identity, pose, true_cameras)
+    vertices, faces = rig.posed_vertices(identity[None], pose).double().numpy(), rig.faces_F3.numpy()
+    images = []
+    for index, camera in enumerate(true_cameras):
+        for frame in range(3):
+            body = silhouette_mask(vertices[frame], faces, camera.w2c_44, camera.K_33, 1920, 1088)
+            image = prepare_silhouette(255 * body.astype(np.uint8), index, frame, 750.0)
+            assert image is not None
+            images.append(image)
+    turn = Rotation.from_rotvec([0, np.radians(0.5), 0]).as_matrix()
+    knocked = seen.w2c_C44.clone()
+    knocked[2, :3] = to_tensor(turn) @ knocked[2, :3]
+    confidence = seen.confidence_CTL.clone()
+    confidence[2] = 0
+    observed = replace(seen, w2c_C44=knocked, confidence_CTL=confidence)
+
+    def error(w2c_C44: torch.Tensor, found: torch.Tensor) -> float:
+        """Median pixels between the true body and the found one in the knocked camera."""
+        K = seen.K_C33[2]
+        mine, _ = project_points(found, w2c_C44[2], K)
+        true, _ = project_points(torch.from_numpy(vertices).float(), seen.w2c_C44[2], K)
+        return float((mine - true).norm(dim=-1).median())
+
+    settings = FitSettings(offset_scale=0.1, silhouette_weight=4.0, steps=(40, 40, 80))
+    fit = fit_clip(rig, observed, settings, SilhouettePenalty(rig, images, points=1500))
+    body = rig.posed_vertices(fit.identity_I[None], fit.pose)
+    assert error(knocked, body) > 10
+    assert error(fit.w2c_C44, body) < 5
+    two = fit_clip(rig, observed.cameras_kept([0, 1]), FitSettings(steps=(2, 2, 2)),
+                   SilhouettePenalty(rig, images[:6], points=50))  # fmt: skip
+    assert torch.equal(two.w2c_C44, knocked[:2]), "two cameras and the body move together unseen"
