@@ -48,12 +48,22 @@ def test_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_key_in_a_recipe_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "key", "nearest"),
+    [
+        ("model: {optimizer: {learning_rat: 0.1}}", "learning_rat'", "model.optimizer.learning_rate"),
+        ("modell: {}", "modell'", "model"),
+        ("modell:", "modell'", "model"),
+    ],
+)
+def test_unknown_key_in_a_recipe_file(
+    text: str, key: str, nearest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("model: {optimizer: {learning_rat: 0.1}}\n")
+    recipe.write_text(text + "\n")
     assert lca("fit", "--config", "tiny/pretrain", "--config", str(recipe)) == 2
     err = capsys.readouterr().err
-    assert "learning_rat'" in err and "did you mean 'model.optimizer.learning_rate'" in err
+    assert key in err and f"did you mean '{nearest}'" in err
 
 
 def test_precision_and_device(wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

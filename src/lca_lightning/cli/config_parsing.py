@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile
+from jsonargparse import ActionConfigFile, ArgumentError
 
 from lca_lightning.cli import recipe_files
 from lca_lightning.errors import CheckpointError, ConfigError
@@ -22,7 +22,12 @@ class RecipeAction(ActionConfigFile):
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Add the recipe's keys to the configuration parsed so far."""
-        self.apply_config(parser, cfg, self.dest, recipe_text(str(values)))
+        text = recipe_text(str(values))
+        known = {action.dest.split(".")[0] for action in parser._actions}
+        for key in yaml.safe_load(text) or {}:
+            if key not in known:  # the parser itself lets empty groups pass
+                raise ArgumentError(None, f"Unrecognized arguments: {key}")
+        self.apply_config(parser, cfg, self.dest, text)
 
 
 def recipe_text(name: str) -> str:
