@@ -84,7 +84,9 @@ class AvatarModel(nn.Module):
         super().__init__()
         self.config, self.rig, self.backbone = config, rig, backbone
         if anchors is None:
-            anchors = sample_anchors(rig, config.anchors, config.gaussians_per_anchor, config.anchor_seed)
+            anchors = sample_anchors(
+                rig, config.anchors, config.gaussians_per_anchor, config.anchor_seed, config.face_anchor_share
+            )
         self.anchors = anchors
         self.tokenizer = Tokenizer(backbone.width, config.width, config.fourier_bands)
         self.encoder = Encoder(config, int(anchors.is_face_A.sum()))  # anchors come face first

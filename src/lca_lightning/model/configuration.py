@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lca_lightning.errors import ConfigError
+from lca_lightning.rig.anchors import face_anchor_count
 
 
 @dataclass
@@ -20,7 +21,8 @@ class AvatarModelConfig:
         layers: Encoder layers ``L``.
         heads: Attention heads; ``width / heads`` must be a multiple of 4 for the two-dimensional rotary code.
         mlp_ratio: Hidden width of transformer MLPs over ``width``.
-        anchors: Geometry tokens ``A``, half of them on the face.
+        anchors: Geometry tokens ``A``.
+        face_anchor_share: Share of them on the face (paper: one half).
         gaussians_per_anchor: Gaussians ``K`` decoded from each geometry token.
         anchor_seed: Seed of the anchor sampling; part of what a checkpoint means.
         fourier_bands: Frequencies ``2^k pi`` of the anchor position code.
@@ -55,6 +57,7 @@ class AvatarModelConfig:
     heads: int = 16
     mlp_ratio: float = 4.0
     anchors: int = 8192
+    face_anchor_share: float = 0.5
     gaussians_per_anchor: int = 8
     anchor_seed: int = 0
     fourier_bands: int = 8
@@ -82,10 +85,7 @@ class AvatarModelConfig:
                 f"model.avatar.width ({self.width}) must be a multiple of 4 * model.avatar.heads "
                 f"({multiple}); try width {multiple * max(1, round(self.width / multiple))}."
             )
-        if self.anchors < 2 or self.anchors % 2:
-            raise ConfigError(
-                f"model.avatar.anchors must be even (half of them sit on the face), got {self.anchors}."
-            )
+        face_anchor_count(self.anchors, self.face_anchor_share)
         if min(self.layers, self.gaussians_per_anchor, self.decoder_layers - 1) < 1:
             raise ConfigError(
                 "model.avatar.layers and gaussians_per_anchor must be at least 1 and decoder_layers at least "

@@ -1,7 +1,8 @@
 """Anchors on the template surface, and the surface points where their Gaussians sit (LCA sections 3.1, B.1).
 
-Half of the anchors lie on the face, half on the rest. Each anchor owns ``K`` surface points, nearest along
-the surface, so that its Gaussians carry fine articulation although they share one token.
+A share of the anchors lies on the face (half in the paper), the rest elsewhere. Each anchor owns ``K``
+surface points, nearest along the surface, so that its Gaussians carry fine articulation although they share
+one token.
 """
 
 from __future__ import annotations
@@ -91,38 +92,54 @@ class Anchors(nn.Module):
         return (vertices_BV3[:, self.corners_G3] * self.barycentric_G3[..., None]).sum(-2)
 
 
-def sample_anchors(rig: Rig, anchor_count: int, gaussians_per_anchor: int, seed: int = 0) -> Anchors:
+def face_anchor_count(anchor_count: int, face_share: float) -> int:
+    """Anchors on the face.
+
+    Raises:
+        ConfigError: Not a whole number, or nothing is left for one of the two parts.
+    """
+    on_face = round(anchor_count * face_share)
+    if abs(on_face - anchor_count * face_share) > 1e-6 or not 0 < on_face < anchor_count:
+        raise ConfigError(
+            "model.avatar.anchors times model.avatar.face_anchor_share must be a whole number between 1 and "
+            f"anchors - 1, got {anchor_count} times {face_share}."
+        )
+    return on_face
+
+
+def sample_anchors(
+    rig: Rig, anchor_count: int, gaussians_per_anchor: int, seed: int = 0, face_share: float = 0.5
+) -> Anchors:
     """Sample anchors and Gaussian positions on a rig's template, the same for the same arguments.
 
     Args:
         rig: Source of mesh, regions and skinning weights.
-        anchor_count: ``A``, even: half on the face, half on the rest.
+        anchor_count: ``A``.
         gaussians_per_anchor: ``K``.
         seed: Of the candidate points.
+        face_share: Share of the anchors that lies on the face.
 
     Returns:
         Buffers of ``A`` anchors and ``A * K`` Gaussians.
 
     Raises:
-        ConfigError: A count is odd or not positive.
+        ConfigError: A count does not go up.
     """
-    if anchor_count < 2 or anchor_count % 2 or gaussians_per_anchor < 1:
-        raise ConfigError(
-            f"anchors must be even and at least 2 and gaussians_per_anchor at least 1, "
-            f"got {anchor_count} and {gaussians_per_anchor}."
-        )
+    on_face_count = face_anchor_count(anchor_count, face_share)
+    if gaussians_per_anchor < 1:
+        raise ConfigError(f"gaussians_per_anchor must be at least 1, got {gaussians_per_anchor}.")
     generator = np.random.default_rng(seed)
     faces = rig.faces_F3.cpu().numpy()
     triangle_regions = _triangle_regions(rig)
     face_region = REGIONS.index("face")
-    half = anchor_count // 2
     chosen: list[tuple[_SurfacePoints, np.ndarray]] = []
     for on_face in (True, False):
         allowed = (triangle_regions == face_region) == on_face
-        count = half * max(CANDIDATES_PER_ANCHOR, 3 * gaussians_per_anchor)
+        wanted = on_face_count if on_face else anchor_count - on_face_count
+        count = wanted * max(CANDIDATES_PER_ANCHOR, 3 * gaussians_per_anchor)
         points = _sample_surface(rig, allowed & rig.visible_faces_F.cpu().numpy(), count, generator)
         density = _density(triangle_regions[points.triangle_P])
-        seeds = _farthest_points(points.position_P3, half, density)
+        seeds = _farthest_points(points.position_P3, wanted, density)
         owners = _surface_cells(points, seeds)
         chosen.append((points, _fill_cells(points, seeds, owners, gaussians_per_anchor)))
     anchor_points = [points.take(index[:, 0]) for points, index in chosen]
@@ -132,7 +149,7 @@ def sample_anchors(rig: Rig, anchor_count: int, gaussians_per_anchor: int, seed:
     barycentric = np.concatenate([points.barycentric_P3 for points in gaussians])
     tensors = {
         "positions_A3": torch.from_numpy(np.concatenate([p.position_P3 for p in anchor_points])).float(),
-        "is_face_A": torch.arange(anchor_count) < half,
+        "is_face_A": torch.arange(anchor_count) < on_face_count,
         "triangle_G": torch.from_numpy(triangle),
         "corners_G3": torch.from_numpy(faces[triangle]),
         "barycentric_G3": torch.from_numpy(barycentric).float(),

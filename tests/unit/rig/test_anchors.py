@@ -25,6 +25,12 @@ def test_half_of_the_anchors_lie_on_the_face(anchors: Anchors) -> None:
     assert (on_face == anchors.is_face_A[:, None]).all()
 
 
+def test_the_face_gets_the_share_it_is_given(rig: AnnyRig) -> None:
+    fewer = sample_anchors(rig, 64, 4, face_share=0.25)
+    assert int(fewer.is_face_A.sum()) == 16 and fewer.is_face_A[:16].all()
+    assert int((fewer.regions_G == FACE).sum()) == 64 and fewer.gaussian_count == 256
+
+
 def test_no_gaussian_mixes_two_fingers(rig: AnnyRig) -> None:
     dense = sample_anchors(rig, 2048, 8)
     finger = torch.from_numpy(finger_of_joint(rig))
@@ -67,5 +73,6 @@ def test_sampling_is_blue_noise(anchors: Anchors) -> None:
 def test_same_arguments_same_points_and_bad_counts_are_refused(rig: AnnyRig, anchors: Anchors) -> None:
     again = sample_anchors(rig, 512, 4)
     assert torch.equal(again.barycentric_G3, anchors.barycentric_G3)
-    with pytest.raises(ConfigError, match="anchors must be even"):
-        sample_anchors(rig, 511, 4)
+    for count, share in ((511, 0.5), (512, 0.0), (512, 1.0), (10, 0.25)):
+        with pytest.raises(ConfigError, match="must be a whole number"):
+            sample_anchors(rig, count, 4, face_share=share)
