@@ -22,3 +22,9 @@ def test_the_demo_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture
     assert probe_video(tmp_path / "turntable.mp4").frames == 96
     table = (tmp_path / "metrics.md").read_text()
     assert table.startswith("Held-out people: 1, frames: 2.") and "| masked | psnr |" in table
+
+
+def test_a_demo_without_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lca("demo", "--out", str(tmp_path / "demo"), "--steps", "0") == 2
+    assert "--steps must be at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lca_lightning.errors import UsageError
+
 if TYPE_CHECKING:
     from lca_lightning.avatar.avatar import Avatar
     from lca_lightning.avatar.create import PreparedPhotos
@@ -36,6 +38,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(namespace: argparse.Namespace) -> None:
     """Run the steps; each one that is already done is skipped."""
+    if namespace.steps < 1:
+        raise UsageError(f"--steps must be at least 1, got {namespace.steps}.")
     out = Path(namespace.out)
     data, run_directory = out / "people", out / "run"
     print(f"1/4 synthetic people -> {data}")
