@@ -73,7 +73,7 @@ def _prepare_photos(images: Sequence[str | Path | np.ndarray], rig: Rig) -> Prep
     from lca_lightning.motion.clip import Motion
     from lca_lightning.preprocessing.fitted_clip import PHOTOS
     from lca_lightning.preprocessing.photos import fit_photos
-    from lca_lightning.rig.rig import load_rig
+    from lca_lightning.rig.loading import load_rig
 
     on_cpu = load_rig(rig.name)  # the model's own may be on another device
     with tqdm(total=sum(PHOTOS.steps), desc="fitting the body", unit="step", delay=1) as bar:

@@ -15,8 +15,10 @@ from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.model.decoders import CanonicalGaussians, PoseDecoder, ScaleLimits, apply_deltas
 from lca_lightning.model.posing import pose_gaussians, skin_motion
 from lca_lightning.motion.clip import Motion
-from lca_lightning.rendering.renderer import Gaussians, Renderer, RendererName, Rendering, choose_renderer
-from lca_lightning.rig.rig import Rig, load_rig
+from lca_lightning.rendering.renderer import Gaussians, Renderer, RendererName, Rendering
+from lca_lightning.rendering.selection import choose_renderer
+from lca_lightning.rig.loading import load_rig
+from lca_lightning.rig.rig import Rig
 
 WHITE = (1.0, 1.0, 1.0)
 

@@ -126,7 +126,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _renderer() -> Iterator[Finding]:
-    from lca_lightning.rendering.renderer import choose_renderer
+    from lca_lightning.rendering.selection import choose_renderer
 
     renderer = choose_renderer("auto")
     name = getattr(renderer, "name", None) or getattr(renderer, "__name__", type(renderer).__name__)
@@ -134,7 +134,7 @@ def _renderer() -> Iterator[Finding]:
 
 
 def _rig() -> Iterator[Finding]:
-    from lca_lightning.rig.rig import load_rig
+    from lca_lightning.rig.loading import load_rig
 
     rig = load_rig("anny")
     yield Finding("rig anny", f"{len(rig.template_vertices_V3)} vertices, {len(rig.joint_names)} joints")

@@ -33,7 +33,7 @@ from lca_lightning.cli.run_directory import choose_run_directory
 from lca_lightning.cli.usage_errors import known_keys, usage_error
 from lca_lightning.datasets.format import Dataset
 from lca_lightning.errors import ConfigError, UsageError
-from lca_lightning.rendering.renderer import choose_renderer
+from lca_lightning.rendering.selection import choose_renderer
 from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
 from lca_lightning.training.callbacks.image_grids import ImageGrids
 from lca_lightning.training.callbacks.progress import Progress

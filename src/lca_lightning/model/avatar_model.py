@@ -23,9 +23,11 @@ from lca_lightning.model.decoders import (
 from lca_lightning.model.encoder import Encoder, ImageTokens
 from lca_lightning.model.posing import pose_gaussians, skin_motion
 from lca_lightning.model.tokens import ImagePack, Tokenizer, pack_images
-from lca_lightning.rendering.renderer import Gaussians, Renderer, choose_renderer
+from lca_lightning.rendering.renderer import Gaussians, Renderer
+from lca_lightning.rendering.selection import choose_renderer
 from lca_lightning.rig.anchors import Anchors, sample_anchors
-from lca_lightning.rig.rig import Rig, load_rig
+from lca_lightning.rig.loading import load_rig
+from lca_lightning.rig.rig import Rig
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Pro
     from lca_lightning.preprocessing.fitted_clip import MONOCULAR, SEVERAL_CAMERAS, fit_prepared
     from lca_lightning.preprocessing.quality import drop_reason, measure_quality
     from lca_lightning.preprocessing.writing import write_clip
-    from lca_lightning.rig.rig import load_rig
+    from lca_lightning.rig.loading import load_rig
 
     prepared = prepare_clip(clip, options, workers, progress)
     rig = load_rig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from lca_lightning.rendering.renderer import Gaussians, Renderer, Rendering, choose_renderer
+from lca_lightning.rendering.renderer import Gaussians, Renderer, Rendering
+from lca_lightning.rendering.selection import choose_renderer
 
 __all__ = ["Gaussians", "Renderer", "Rendering", "choose_renderer"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lca_lightning.errors import ConfigError, DeviceError, NonFiniteError, ShapeError, check_shape
+from lca_lightning.errors import DeviceError, NonFiniteError, ShapeError, check_shape
 
 TILE_SIZE = 16  # pixels
 SCREEN_BLUR = 0.3  # pixels squared, added to the projected covariance
@@ -175,42 +175,3 @@ def _sum(values: Tensor) -> float:
         return float(values.sum())
     with np.errstate(all="ignore"):  # numpy does not wake torch's threads, which would cost more than the sum
         return float(values.numpy().sum())
-
-
-def choose_renderer(
-    name: RendererName = "auto", device: torch.device | str | None = None, antialiased: bool = False
-) -> Renderer:
-    """Pick an implementation by name, or by the device the tensors will be on.
-
-    Args:
-        name: ``auto`` takes gsplat on CUDA and the compiled CPU kernels elsewhere.
-        device: Where the tensors are; ``None`` means CUDA when there is one.
-        antialiased: Scale opacities by what the screen-space blur adds (gsplat's ``antialiased`` mode; Yu et
-            al., Mip-Splatting, 2024).
-
-    Returns:
-        A renderer; nothing is compiled before its first call.
-
-    Raises:
-        ConfigError: The name is unknown.
-        DeviceError: gsplat was asked for by name where it cannot run.
-    """
-    if name not in RENDERER_NAMES:
-        raise ConfigError(f"Unknown renderer {name!r}; choose one of {', '.join(RENDERER_NAMES)}.")
-    if name == "auto":
-        kind = "cuda" if device is None and torch.cuda.is_available() else torch.device(device or "cpu").type
-        name = "gsplat" if kind == "cuda" else "cpu"
-    renderer: Any
-    if name == "gsplat":
-        from lca_lightning.rendering.gsplat import GsplatRenderer
-
-        renderer = GsplatRenderer(antialiased=antialiased, device=device)
-    elif name == "cpu":
-        from lca_lightning.rendering.cpu import CPURenderer
-
-        renderer = CPURenderer(antialiased=antialiased)
-    else:
-        from lca_lightning.rendering.reference import ReferenceRenderer
-
-        renderer = ReferenceRenderer(antialiased=antialiased)
-    return renderer

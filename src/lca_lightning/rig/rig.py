@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lca_lightning.errors import ConfigError, check_shape
+from lca_lightning.errors import check_shape
 from lca_lightning.geometry.rotations import matrix_to_6d, rotation_vector_to_matrix
 from lca_lightning.geometry.skinning import skin_points
 
@@ -151,22 +151,3 @@ class Rig(nn.Module, ABC):
     @abstractmethod
     def rest_pose(self, batch: int = 1) -> RigPose:
         """The pose whose joint transforms are the identity for the template."""
-
-
-def load_rig(name: str = "anny") -> Rig:
-    """Build a rig by its name.
-
-    Args:
-        name: ``"anny"``.
-
-    Returns:
-        The rig with float32 buffers on the CPU.
-
-    Raises:
-        ConfigError: No rig has that name.
-    """
-    if name == "anny":
-        from lca_lightning.rig.anny import AnnyRig
-
-        return AnnyRig()
-    raise ConfigError(f"There is no rig named {name!r}; the known one is 'anny'.")

@@ -25,7 +25,8 @@ from lca_lightning.datasets.format import (
 from lca_lightning.errors import UsageError
 from lca_lightning.motion.clip import Motion
 from lca_lightning.motion.retarget import load_motion
-from lca_lightning.rig.rig import Rig, RigPose, load_rig
+from lca_lightning.rig.loading import load_rig
+from lca_lightning.rig.rig import Rig, RigPose
 from lca_lightning.synthesis.cameras import studio_cameras, wild_camera
 from lca_lightning.synthesis.faces import face_boxes
 from lca_lightning.synthesis.lighting import (

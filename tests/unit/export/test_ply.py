@@ -12,7 +12,8 @@ import torch
 from lca_lightning.errors import DataError
 from lca_lightning.export.ply import read_ply, write_ply
 from lca_lightning.geometry.cameras import intrinsics_from_field_of_view, orbit_cameras
-from lca_lightning.rendering.renderer import Gaussians, choose_renderer
+from lca_lightning.rendering.renderer import Gaussians
+from lca_lightning.rendering.selection import choose_renderer
 
 
 def cloud(count: int = 200) -> Gaussians:

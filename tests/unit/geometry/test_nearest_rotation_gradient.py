@@ -16,7 +16,7 @@ def test_gradient_equals_finite_differences_also_with_repeated_eigenvalues() -> 
 
 
 def test_identity_of_the_rig_has_a_finite_gradient_through_joint_transforms() -> None:
-    from lca_lightning.rig.rig import load_rig
+    from lca_lightning.rig.loading import load_rig
 
     rig = load_rig()
     identity = rig.neutral_identity()[None].clone().requires_grad_()

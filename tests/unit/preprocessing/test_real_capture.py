@@ -29,7 +29,8 @@ from lca_lightning.preprocessing.pipeline import prepare_clip
 from lca_lightning.preprocessing.quality import measure_quality
 from lca_lightning.preprocessing.rig_fitting import RigFit, fit_clip, reprojection_errors
 from lca_lightning.preprocessing.silhouette import SilhouettePenalty
-from lca_lightning.rig.rig import Rig, RigPose, load_rig
+from lca_lightning.rig.loading import load_rig
+from lca_lightning.rig.rig import Rig, RigPose
 
 pytestmark = pytest.mark.slow
 STRIDE = 5
