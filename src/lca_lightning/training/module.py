@@ -56,7 +56,7 @@ class LCALightningModule(pl.LightningModule):
         self.validation_scores = MaskedProtocol(lpips=False)
         self.test_scores: MaskedProtocol | None = None
         self.report = TestReport()
-        self.rendered: Rendered | None = None
+        self.rendered: tuple[Batch, Rendered] | None = None  # the last batch, as it was learned from
         self._count_flops = True
         freeze_by_gamma(self.model, optimizer.layer_decay)
 
@@ -93,7 +93,7 @@ class LCALightningModule(pl.LightningModule):
         output = self._forward_counted(batch) if self._count_flops else self.model(batch)
         terms = self.losses(output, batch.targets)
         self._check_finite(terms, batch)
-        self._remember(output)
+        self._remember(batch, output)
         logged = {f"train/{name}": value.detach() for name, value in terms.items() if name != "total"}
         self.log_dict(logged, batch_size=batch.size)
         self.log("train/loss", terms["total"].detach(), batch_size=batch.size)
@@ -115,7 +115,7 @@ class LCALightningModule(pl.LightningModule):
         self._measure(self.test_scores, batch)
         assert self.rendered is not None
         rows = self.test_scores.frame_scores[-1]
-        self.report.add(batch, self.rendered, self.test_scores.score_names, rows)
+        self.report.add(*self.rendered, self.test_scores.score_names, rows)
 
     def on_test_epoch_end(self) -> None:
         """Write metrics.json, metrics.csv and the contact sheet."""
@@ -149,7 +149,7 @@ class LCALightningModule(pl.LightningModule):
 
     def _measure(self, scores: MaskedProtocol, batch: Batch) -> None:
         output = self.model(batch)
-        self._remember(output)
+        self._remember(batch, output)
         predicted, targets = output.animated, batch.targets
         scores.update(
             predicted.images_BT3HW.float(),
@@ -173,13 +173,14 @@ class LCALightningModule(pl.LightningModule):
         )
         return output
 
-    def _remember(self, output: AvatarOutput) -> None:
-        self.rendered = Rendered(
+    def _remember(self, batch: Batch, output: AvatarOutput) -> None:
+        rendered = Rendered(
             output.animated.images_BT3HW.detach(),
             output.canonical.images_BT3HW.detach(),
             output.animated.alphas_BT1HW.detach(),
             output.background_BT3.detach(),
         )
+        self.rendered = batch, rendered
 
     def _check_finite(self, terms: Mapping[str, Tensor], batch: Batch) -> None:
         """Stop at the first loss that is not a number, naming its term and frames.

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 
 from lca_data_modules import StudioDataModule
 from lca_lightning.batch import Batch
@@ -115,6 +115,23 @@ def test_frozen_networks_stay_out_of_state_and_parameters() -> None:
     subject.train()
     assert subject.losses.perceptual is not None
     assert not subject.losses.perceptual.network.training and not subject.model.backbone.network.training
+
+
+def test_grids_show_the_batch_as_it_was_learned_from(data: StudioDataModule, tmp_path: Path) -> None:
+    subject = module()
+    subject.augmentation = AugmentationConfig(recolor_probability=1.0)
+    given: list[Batch] = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: object, batch: Batch, index: int) -> None:
+            given.append(batch)
+
+    trainer = quiet_trainer(tmp_path, 1)
+    trainer.callbacks.append(Watch())
+    trainer.fit(subject, datamodule=data)
+    assert subject.rendered is not None
+    shown = subject.rendered[0].targets.images_BT3HW
+    assert (shown - given[0].targets.images_BT3HW).abs().max() > 0.05
 
 
 def rendered(batch: Batch, color: float) -> Rendered:

@@ -14,7 +14,8 @@ from lca_lightning.training.pictures import picture_grid
 
 
 class ImageGrids(pl.Callback):
-    """Shows what the model makes of a batch; the module keeps its last renderings as ``rendered``.
+    """Shows what the model makes of a batch; the module keeps the last one, with its renderings, as
+    ``rendered``.
 
     Args:
         every_n_steps: Training steps between two grids, 0 for none.
@@ -30,7 +31,7 @@ class ImageGrids(pl.Callback):
     ) -> None:
         """Show the batch just learned from."""
         if self.every_n_steps > 0 and trainer.global_step % self.every_n_steps == 0:
-            self._show(trainer, pl_module, batch, "train")
+            self._show(trainer, pl_module, "train")
 
     def on_validation_batch_end(
         self,
@@ -43,13 +44,14 @@ class ImageGrids(pl.Callback):
     ) -> None:
         """Show the first batch of each validation."""
         if batch_idx == 0 and self.every_n_steps > 0 and not trainer.sanity_checking:
-            self._show(trainer, pl_module, batch, "validation")
+            self._show(trainer, pl_module, "validation")
 
-    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, name: str) -> None:
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:
         rendered = getattr(pl_module, "rendered", None)
         if rendered is None or not trainer.is_global_zero:
             return
-        grid_3HW = picture_grid(batch, rendered, self.rows)
+        batch, pictures = rendered
+        grid_3HW = picture_grid(batch, pictures, self.rows)
         file_name = f"{name}_{trainer.global_step:07d}.png"
         write_png(grid_3HW, Path(trainer.default_root_dir) / "images" / file_name)
         for logger in trainer.loggers:
