@@ -106,7 +106,8 @@ class CaptureDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """A few fixed targets per sequence of split ``val``, else ``test``, else of what is held out.
 
-        Where there is none of these, validation is skipped.
+        Where cameras and frames are held out, targets are the held-out cameras in the frames of training, so
+        that no validated frame is tested. Where there is none of these, validation is skipped.
         """
         held_out = self._hold_out.holds_out or self.dataset.sequences("val") or self.dataset.sequences("test")
         return self._evaluation_loader(self._items("val")) if held_out else []
@@ -130,6 +131,7 @@ class CaptureDataModule(pl.LightningDataModule):
             targets_per_item=options["test_targets_per_item"],
             one_camera=self._one_camera,
             other_subject=stage == "test" and options["reference_from_other_subject"],
+            validation=stage == "val",
         )
 
     def _evaluation_loader(self, items: list[EvaluationItem]) -> DataLoader:

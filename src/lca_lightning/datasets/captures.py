@@ -123,6 +123,7 @@ def evaluation_items(
     targets_per_item: int,
     one_camera: bool,
     other_subject: bool = False,
+    validation: bool = False,
 ) -> list[EvaluationItem]:
     """Fixed references and targets of held-out sequences, else of what training sequences hold out.
 
@@ -136,6 +137,8 @@ def evaluation_items(
         targets_per_item: Targets that share one item (and so one run of the encoder).
         one_camera: References and targets come from the same camera, each camera apart.
         other_subject: Take the references from the next subject.
+        validation: Where cameras and frames are held out, take targets from held-out cameras in the frames
+            of training: what is chosen by validation is then not chosen on what is tested.
 
     Returns:
         The items in order of sequences.
@@ -154,7 +157,7 @@ def evaluation_items(
         fixed
         for sequence in found or dataset.sequences("train")
         for near, far in _camera_pairs(sequence, hold_out, one_camera)
-        if (fixed := _Fixed.of(sequence, hold_out, near, far, views)) is not None
+        if (fixed := _Fixed.of(sequence, hold_out, near, far, views, validation)) is not None
     ]
     if not usable:
         raise DataError(f"{dataset.root} has no usable frame for evaluation in split {' or '.join(splits)}.")
@@ -194,10 +197,12 @@ class _Fixed:
 
     @staticmethod
     def of(
-        sequence: Sequence, hold_out: HoldOut, near: list[str], far: list[str], views: int
+        sequence: Sequence, hold_out: HoldOut, near: list[str], far: list[str], views: int, validation: bool
     ) -> _Fixed | None:
         """References from near cameras and early frames, targets from far ones; None where either lacks."""
         early, late = hold_out.frames(sequence)
+        if validation and not set(near) & set(far):
+            late = early
         sources, targets = make_take(sequence, near, early), make_take(sequence, far, late)
         if sources is None or targets is None:
             return None
