@@ -21,6 +21,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from lca_lightning.errors import DataError
 from lca_lightning.preprocessing.landmarks import FloatArray
@@ -59,6 +60,11 @@ class CalibratedCamera:
     def projection_34(self) -> FloatArray:
         """World to homogeneous undistorted pixels, ``(3, 4)``."""
         return self.K_33 @ self.w2c_44[:3]
+
+    def degrees_from(self, other: CalibratedCamera) -> float:
+        """Angle between the orientations of two cameras."""
+        turn = Rotation.from_matrix(self.w2c_44[:3, :3] @ other.w2c_44[:3, :3].T)
+        return float(np.degrees(turn.magnitude()))
 
     def adapted(
         self, scale: tuple[float, float], offset: tuple[float, float], size: tuple[int, int]

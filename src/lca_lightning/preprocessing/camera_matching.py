@@ -263,9 +263,9 @@ def settle_orientations(
     if len(cameras) >= 3:
         current = _refine_orientations(current, pixels_CN2, confidence_CN, stature, gate)
     for before, after in zip(cameras, current, strict=True):
-        turn = Rotation.from_matrix(after.w2c_44[:3, :3] @ before.w2c_44[:3, :3].T)
-        if turn.magnitude() > 0:
-            report.turned_degrees[after.name] = round(float(np.degrees(turn.magnitude())), 3)
+        degrees = after.degrees_from(before)
+        if degrees > 0:
+            report.turned_degrees[after.name] = round(degrees, 3)
     report.residual = agreement(current, pixels_CN2, confidence_CN, gate)
     if not report.residual < WRONG_SHARE * stature:
         raise DataError(

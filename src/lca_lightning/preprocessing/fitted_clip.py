@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from lca_lightning.errors import DataError
+from lca_lightning.geometry.cameras import camera_center
 from lca_lightning.preprocessing.calibration import (
     CalibratedCamera,
     pinhole_camera,
@@ -63,16 +63,18 @@ class PreparedClip:
 
     def with_cameras(self, w2c_C44: torch.Tensor) -> PreparedClip:
         """The same clip with its cameras at another place, ``(C, 4, 4)``; the report says how far away."""
-        cameras, moves = [], {}
-        for camera, w2c_44 in zip(self.cameras, w2c_C44.double().numpy(), strict=True):
-            moved = replace(camera, w2c_44=w2c_44)
-            turn = Rotation.from_matrix(w2c_44[:3, :3] @ camera.w2c_44[:3, :3].T).magnitude()
-            distance = np.linalg.norm(np.linalg.inv(w2c_44)[:3, 3] - np.linalg.inv(camera.w2c_44)[:3, 3])
-            cameras.append(moved)
-            moves[camera.name] = {
-                "degrees": round(float(np.degrees(turn)), 3),
-                "millimetres": round(1000 * float(distance), 1),
+        cameras = [
+            replace(camera, w2c_44=w2c_44)
+            for camera, w2c_44 in zip(self.cameras, w2c_C44.double().numpy(), strict=True)
+        ]
+        shifts_C = (camera_center(w2c_C44) - camera_center(self.observations.w2c_C44)).norm(dim=-1)
+        moves = {
+            after.name: {
+                "degrees": round(after.degrees_from(before), 3),
+                "millimetres": round(1000 * float(shift), 1),
             }
+            for before, after, shift in zip(self.cameras, cameras, shifts_C, strict=True)
+        }
         report = {**self.report, "cameras_moved_by_outlines": moves}
         return replace(
             self, cameras=cameras, observations=replace(self.observations, w2c_C44=w2c_C44), report=report
