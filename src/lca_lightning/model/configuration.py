@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lca_lightning.errors import ConfigError
 from lca_lightning.rig.anchors import face_anchor_count
@@ -13,8 +14,13 @@ class AvatarModelConfig:
     """Configuration of ``AvatarModel``; the defaults are the paper's size (``configs/model/base.yaml``).
 
     Args:
-        backbone: ``random-tiny``, or the id or local folder of a ``transformers`` vision model (kept frozen).
+        backbone: Frozen image encoder: ``sapiens-0.3b`` to ``sapiens-2b``, a Sapiens checkpoint file, the id or
+            local folder of a ``transformers`` vision model, or ``random-tiny``.
+        backbone_precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, float32 elsewhere.
+        backbone_chunk: Images encoded at a time, so that many views fit beside the encoder.
+        max_views: Most photos of one avatar; memory grows with them (ours).
         rig: Name of the body rig.
+        rig_asset: File of a rig whose data is not part of the package (``mhr``).
         renderer: ``auto``, ``gsplat``, ``cpu`` or ``reference``.
         antialiased: Whether splats are compensated for the blur that antialiases them.
         width: Token width ``D``.
@@ -31,6 +37,8 @@ class AvatarModelConfig:
         adaln: Whether a global image vector modulates the multimodal blocks (AdaLN-Zero).
         adaln_gate_init: Initial gate of those blocks; 0 is AdaLN-Zero (ours: a small positive value lets
             short runs learn from photos from the first steps).
+        branches: ``dual``: a canonical decoder and pose-dependent corrections; ``single``: one head that sees
+            token and driving signals and gives the attributes directly (the ablation of Table S1).
         decoder_hidden: Hidden width of both decoders.
         decoder_layers: Linear layers of both decoders.
         max_offset: Largest canonical offset per axis, metres (ours).
@@ -43,13 +51,18 @@ class AvatarModelConfig:
         scale_limit_steps: Training steps over which the limit grows linearly (ours).
         identity_dropout: Probability in training that base points sit on the template (ours).
         gradient_checkpointing: Recompute encoder layers in the backward pass to save memory.
+        compile: Compile encoder layers and decoders with ``torch.compile``; the first steps take minutes.
 
     Raises:
         ConfigError: Two sizes contradict each other.
     """
 
-    backbone: str = "facebook/sapiens2-pretrain-1b"
+    backbone: str = "sapiens-1b"
+    backbone_precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    backbone_chunk: int = 4
+    max_views: int = 16
     rig: str = "anny"
+    rig_asset: str | None = None
     renderer: str = "auto"
     antialiased: bool = False
     width: int = 1024
@@ -65,6 +78,7 @@ class AvatarModelConfig:
     rope_base: float = 100.0
     adaln: bool = True
     adaln_gate_init: float = 0.0
+    branches: Literal["dual", "single"] = "dual"
     decoder_hidden: int = 128
     decoder_layers: int = 4
     max_offset: float = 0.5
@@ -77,6 +91,7 @@ class AvatarModelConfig:
     scale_limit_steps: int = 3000
     identity_dropout: float = 0.1
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.width % (4 * self.heads):
@@ -95,6 +110,11 @@ class AvatarModelConfig:
             raise ConfigError(
                 "model.avatar must satisfy 0 < minimum_scale < scale_limit_start <= scale_limit_end, got "
                 f"{self.minimum_scale}, {self.scale_limit_start}, {self.scale_limit_end}."
+            )
+        if min(self.backbone_chunk, self.max_views) < 1:
+            raise ConfigError(
+                "model.avatar.backbone_chunk and max_views must be at least 1, got "
+                f"{self.backbone_chunk} and {self.max_views}."
             )
         if not 0 < self.initial_opacity < 1:
             raise ConfigError(
