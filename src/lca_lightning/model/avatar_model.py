@@ -310,4 +310,5 @@ def build_avatar_model(config: AvatarModelConfig) -> AvatarModel:
         MissingAssetError: The backbone's weights are not on this machine.
         ConfigError: The rig is unknown.
     """
-    return AvatarModel(config, load_rig(config.rig), load_backbone(config.backbone))
+    backbone = load_backbone(config.backbone, config.backbone_precision, config.backbone_chunk)
+    return AvatarModel(config, load_rig(config.rig), backbone)

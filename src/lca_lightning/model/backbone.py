@@ -75,7 +75,7 @@ class Backbone(FrozenNetwork):
         return tokens, grid
 
 
-def load_backbone(name_or_path: str) -> Backbone:
+def load_backbone(name_or_path: str, precision: str = "auto", chunk: int = 4) -> Backbone:
     """Load a frozen image encoder.
 
     Args:
