@@ -138,31 +138,43 @@ class AvatarModel(nn.Module):
             self.tokenizer.face(features) if face else self.tokenizer.body(features), grid, pack
         )
 
-    def base_points(self, identity_BI: Tensor | None, count: int = 1) -> Tensor:
-        """Surface points the Gaussians start from, metres, ``(B, G, 3)``: the subject's or the template's."""
+    def base_points(
+        self, identity_BI: Tensor | None, count: int = 1, on_template_B: Tensor | None = None
+    ) -> Tensor:
+        """Surface points the Gaussians start from, metres, ``(B, G, 3)``: the subject's or the template's.
+
+        Args:
+            identity_BI: The rig's identity values, or None for the template.
+            count: Number of subjects when there are no identity values.
+            on_template_B: True for subjects whose points sit on the template all the same.
+        """
         template = self.rig.template_vertices_V3.expand(count, -1, -1)
         if identity_BI is None:
             return self.anchors.on_mesh(template)
         vertices = self.rig.canonical_vertices(identity_BI)
-        if self.training and self.config.identity_dropout > 0:
-            dropped = (
-                torch.rand(len(identity_BI), 1, 1, device=vertices.device) < self.config.identity_dropout
-            )
-            vertices = torch.where(dropped, self.rig.template_vertices_V3, vertices)
+        if on_template_B is not None:
+            chosen = on_template_B.to(vertices.device)[:, None, None]
+            vertices = torch.where(chosen, self.rig.template_vertices_V3, vertices)
         return self.anchors.on_mesh(vertices)
 
-    def canonical(self, tokens_BAD: Tensor, identity_BI: Tensor | None = None) -> CanonicalGaussians:
+    def canonical(
+        self,
+        tokens_BAD: Tensor,
+        identity_BI: Tensor | None = None,
+        on_template_B: Tensor | None = None,
+    ) -> CanonicalGaussians:
         """Decode the static avatar; without an identity its Gaussians start on the template.
 
         Args:
             tokens_BAD: Output of ``encode``.
             identity_BI: The rig's identity values of each subject, or None.
+            on_template_B: True for subjects whose Gaussians start on the template all the same.
 
         Returns:
             Static attributes ``(B, G, ...)``.
         """
         with torch.autocast(tokens_BAD.device.type, enabled=False):
-            base = self.base_points(identity_BI, len(tokens_BAD))
+            base = self.base_points(identity_BI, len(tokens_BAD), on_template_B)
         return self.canonical_decoder(tokens_BAD, base, self.limits)
 
     def project_tokens(self, tokens_BAD: Tensor) -> Tensor:
@@ -204,12 +216,19 @@ class AvatarModel(nn.Module):
             motion = skin_motion(self.rig, self.anchors.weights_GJ, identity_BI, driving)
             return pose_gaussians(attributes, motion)
 
-    def forward(self, batch: Batch, background_BT3: Tensor | None = None) -> AvatarOutput:
+    def forward(
+        self,
+        batch: Batch,
+        background_BT3: Tensor | None = None,
+        on_template_B: Tensor | None = None,
+    ) -> AvatarOutput:
         """Create the avatars of a batch and render them in its target frames.
 
         Args:
             batch: References, driving signals and target cameras.
-            background_BT3: Colour behind the avatars; by default random in training and white in evaluation.
+            background_BT3: Colour behind the avatars, white by default.
+            on_template_B: True for subjects whose Gaussians start on the template instead of on their own
+                mesh (identity dropout, drawn by the training step).
 
         Returns:
             Static and animated renderings with the attributes behind them.
@@ -218,7 +237,7 @@ class AvatarModel(nn.Module):
             self.step += 1
         driving = batch.driving
         tokens = self.encode(batch.references)
-        canonical = self.canonical(tokens, batch.identity_BI)
+        canonical = self.canonical(tokens, batch.identity_BI, on_template_B)
         with torch.autocast(tokens.device.type, enabled=False):  # as an avatar computes it
             driving_BTP = self.rig.driving_vector(driving.rotations_BTJ3)
         deltas = self.pose_correctives(
@@ -226,7 +245,7 @@ class AvatarModel(nn.Module):
         )
         animated = apply_deltas(canonical, deltas, self.limits)
         if background_BT3 is None:
-            background_BT3 = self._background(batch.targets)
+            background_BT3 = torch.ones_like(batch.targets.images_BT3HW[..., 0, 0])
         with torch.autocast(tokens.device.type, enabled=False):
             motion = skin_motion(self.rig, self.anchors.weights_GJ, batch.identity_BI, driving)
             renderings = [
@@ -265,13 +284,6 @@ class AvatarModel(nn.Module):
             chosen = choose_renderer(self.config.renderer, device, self.config.antialiased)  # type: ignore[arg-type]
             self._renderers[device.type] = chosen
         return self._renderers[device.type]
-
-    def _background(self, targets: Targets) -> Tensor:
-        shape = (*targets.w2c_BT44.shape[:2], 3)
-        device, dtype = targets.images_BT3HW.device, targets.images_BT3HW.dtype
-        if self.training:
-            return torch.rand(shape, device=device, dtype=dtype)
-        return torch.ones(shape, device=device, dtype=dtype)
 
     def _steps_done(self) -> int:
         return int(self.step)
