@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lca_lightning.batch import Batch
-from lca_lightning.errors import ConfigError
+from lca_lightning.errors import ConfigError, check_shape
 
 
 @dataclass
@@ -35,25 +36,54 @@ class AugmentationConfig:
             )
 
 
-def recolor(batch: Batch, config: AugmentationConfig) -> Batch:
+@dataclass(frozen=True)
+class Recoloring:
+    """What happens to the colour channels of each subject.
+
+    Args:
+        channels_B3: Which channel each new one is taken from, integers, ``(B, 3)``.
+        gammas_B3: Exponent of each new channel, positive, ``(B, 3)``.
+    """
+
+    channels_B3: Tensor
+    gammas_B3: Tensor
+
+
+def draw_recoloring(config: AugmentationConfig, generators: Sequence[torch.Generator]) -> Recoloring:
+    """Draw which subjects are recoloured, and how; equally many numbers are drawn whatever the outcome.
+
+    Args:
+        config: Probability and strength.
+        generators: A generator on the CPU for each subject.
+
+    Returns:
+        The draws, on the CPU; subjects that stay as they are keep their channels with exponents of 1.
+    """
+    channels = torch.stack([torch.randperm(3, generator=generator) for generator in generators])
+    uniform = torch.stack([torch.rand(4, generator=generator) for generator in generators])
+    gammas = config.largest_gamma ** (2 * uniform[:, :3] - 1)
+    unchanged = uniform[:, 3] >= config.recolor_probability
+    channels[unchanged], gammas[unchanged] = torch.arange(3), 1.0
+    return Recoloring(channels, gammas)
+
+
+def recolor(batch: Batch, recoloring: Recoloring) -> Batch:
     """Exchange and bend the colour channels of some subjects, the same way in references and targets.
 
-    White stays white and black stays black, so backgrounds are what they were. Draws from torch's global
-    generator, which the training step seeds.
+    White stays white and black stays black, so backgrounds are what they were.
 
     Args:
         batch: Images in [0, 1].
-        config: Probability and strength.
+        recoloring: The draws.
 
     Returns:
         A batch with new colours; poses, masks and cameras are shared with the old one.
     """
-    if config.recolor_probability == 0.0:
+    channels, gammas = recoloring.channels_B3, recoloring.gammas_B3
+    check_shape("channels_B3", channels, (batch.size, 3))
+    check_shape("gammas_B3", gammas, (batch.size, 3))
+    if torch.equal(channels, torch.arange(3).expand_as(channels)) and bool((gammas == 1.0).all()):
         return batch
-    channels = torch.stack([torch.randperm(3) for _ in range(batch.size)])
-    gammas = config.largest_gamma ** (2 * torch.rand(batch.size, 3) - 1)
-    unchanged = torch.rand(batch.size) >= config.recolor_probability
-    channels[unchanged], gammas[unchanged] = torch.arange(3), 1.0
     references, targets = batch.references, batch.targets
     return replace(
         batch,

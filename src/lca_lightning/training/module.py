@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from lca_lightning.metrics.masked import MaskedProtocol
 from lca_lightning.model.avatar_model import AvatarOutput, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.checkpoints import BLOCK, check_block, check_shapes, initialise, make_block
+from lca_lightning.training.draws import StepDraws, draw_step, seed_of, step_place
 from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.optim import OptimizerConfig, build_optimizer, freeze_by_gamma
 from lca_lightning.training.pictures import Rendered
@@ -81,16 +80,21 @@ class LCALightningModule(pl.LightningModule):
         self.print(f"Parameters: {text}; {self.avatar.gaussians} Gaussians; run {self._directory()}.")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw from seed, step and process alone, so that a resumed run repeats the step."""
-        seed = os.environ.get("PL_GLOBAL_SEED", "0")
-        part = batch_idx % self.trainer.accumulate_grad_batches
-        place = f"{seed}/{self.global_step}/{part}/{self.global_rank}"
-        torch.manual_seed(random.Random(place).getrandbits(63))
+        """Seed the global generator too: nothing of ours draws from it, but other people's code may."""
+        torch.manual_seed(seed_of(f"{self._place(batch_idx)}/process {self.global_rank}"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Render the batch's targets and return the total loss."""
-        batch = recolor(batch, self.augmentation)
-        output = self._forward_counted(batch) if self._count_flops else self.model(batch)
+        draws = draw_step(
+            self._place(batch_idx),
+            self.global_rank * batch.size,
+            batch.size,
+            batch.targets.w2c_BT44.shape[1],
+            self.augmentation,
+            self.avatar.identity_dropout,
+        )
+        batch = recolor(batch, draws.recoloring)
+        output = self._forward_counted(batch, draws) if self._count_flops else self._forward(batch, draws)
         terms = self.losses(output, batch.targets)
         self._check_finite(terms, batch)
         self._remember(batch, output)
@@ -160,12 +164,19 @@ class LCALightningModule(pl.LightningModule):
             batch.frames,
         )
 
-    def _forward_counted(self, batch: Batch) -> AvatarOutput:
+    def _place(self, batch_idx: int) -> str:
+        return step_place(self.global_step, batch_idx % self.trainer.accumulate_grad_batches)
+
+    def _forward(self, batch: Batch, draws: StepDraws) -> AvatarOutput:
+        background_BT3 = draws.background_BT3.to(batch.targets.images_BT3HW)
+        return self.model(batch, background_BT3, draws.on_template_B.to(self.device))
+
+    def _forward_counted(self, batch: Batch, draws: StepDraws) -> AvatarOutput:
         """Run the first batch and say what its networks cost; rasterisation is not in the number."""
         self._count_flops = False
         uncounted = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
         with FlopCounterMode(display=False, custom_mapping=uncounted) as counter:
-            output = self.model(batch)
+            output = self._forward(batch, draws)
         views, frames = int(batch.references.view_mask_BV.sum()), len(batch.frames[0])
         cost = f"{counter.get_total_flops() / 1e9:.2f} GFLOP"
         self.print(

@@ -33,6 +33,8 @@ class OptimizerConfig:
         total_steps: Length of the cosine in optimiser steps; ``trainer.max_steps`` when None.
         final_fraction: Rate at the end as a fraction of the peak.
         layer_decay: Gamma of the layer-wise decay; 1 is none, 0 freezes the encoder.
+        nonfinite_patience: Consecutive steps with a loss or gradient that is not finite, each skipped, after
+            which the run stops.
     """
 
     learning_rate: float = 2e-4
@@ -42,12 +44,17 @@ class OptimizerConfig:
     total_steps: int | None = None
     final_fraction: float = 0.0
     layer_decay: float = 1.0
+    nonfinite_patience: int = 3
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.layer_decay <= 1.0:
             raise ConfigError(f"model.optimizer.layer_decay must lie in [0, 1], got {self.layer_decay}.")
         if self.learning_rate <= 0.0:
             raise ConfigError(f"model.optimizer.learning_rate must be positive, got {self.learning_rate}.")
+        if self.nonfinite_patience < 1:
+            raise ConfigError(
+                f"model.optimizer.nonfinite_patience must be at least 1, got {self.nonfinite_patience}."
+            )
 
 
 def layer_id(name: str, layers: int) -> int | None:
