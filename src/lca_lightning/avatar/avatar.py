@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lca_lightning.batch import Driving
 from lca_lightning.errors import CheckpointError, ShapeError, UsageError
+from lca_lightning.model.attributes import CanonicalGaussians, ScaleLimits
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.model.decoders import CanonicalGaussians, PoseDecoder, ScaleLimits, apply_deltas
+from lca_lightning.model.decoders import PoseDecoder, SingleBranchDecoder
 from lca_lightning.model.posing import pose_gaussians, skin_motion
 from lca_lightning.motion.clip import Motion
 from lca_lightning.rendering.renderer import Gaussians, Renderer, RendererName, Rendering
@@ -147,7 +148,7 @@ class Avatar:
     joints_J3: Tensor
     canonical: CanonicalGaussians
     projected_1AD: Tensor
-    pose_decoder: PoseDecoder
+    pose_decoder: PoseDecoder | SingleBranchDecoder
     limits: ScaleLimits
     surface: Surface
     origin: Origin = field(default_factory=Origin)
@@ -215,8 +216,9 @@ class Avatar:
                 driving.expression_BTE,
                 driving.gaze_BT8,
             )
-            deltas = self.pose_decoder(self.projected_1AD, torch.cat(signals, dim=-1))
-            attributes = apply_deltas(self.canonical, deltas, self.limits)
+            attributes = self.pose_decoder.animate(
+                self.canonical, self.projected_1AD, torch.cat(signals, dim=-1), self.limits
+            )
         motion = skin_motion(self.rig, self.surface.weights_GJ, self.identity_I[None], driving)
         return PosedAvatar(pose_gaussians(attributes, motion)[0][0], self._renderer())
 

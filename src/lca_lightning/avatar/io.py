@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lca_lightning.avatar.avatar import Avatar, Origin, Surface, attach_rig
 from lca_lightning.errors import CheckpointError, LCAError
+from lca_lightning.model.attributes import CanonicalGaussians, ScaleLimits
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.model.decoders import CanonicalGaussians, PoseDecoder, ScaleLimits
+from lca_lightning.model.decoders import build_pose_decoder
 from lca_lightning.rendering.renderer import RendererName
 from lca_lightning.writing import write_atomically
 
@@ -150,9 +151,11 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor], renderer
     known = {entry.name for entry in fields(AvatarModelConfig)}
     config = AvatarModelConfig(**{name: value for name, value in header["model"].items() if name in known})
     rig = attach_rig(header["rig"], tensors["identity"], tensors["joints"])
-    decoder = PoseDecoder(config, rig.signal_size)
     prefix = "pose_decoder."
-    decoder.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    # a single-branch decoder finds its starting sizes among its weights
+    decoder = build_pose_decoder(config, rig.signal_size, torch.zeros(config.gaussians))
+    decoder.load_state_dict(weights)
     canonical = {attribute: tensors[f"canonical.{name}"][None] for name, attribute in _CANONICAL.items()}
     count = config.gaussians
     if any(tensor.shape[1] != count for tensor in canonical.values()):

@@ -15,7 +15,7 @@ from lca_lightning.losses.cropping import crop_squares, mask_box
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.losses.regularization import position_penalty, region_factors, scale_penalty
 from lca_lightning.model.avatar_model import AvatarOutput, Frames
-from lca_lightning.model.decoders import CanonicalGaussians
+from lca_lightning.model.attributes import CanonicalGaussians
 
 
 @dataclass
@@ -88,7 +88,9 @@ class ReconstructionLoss(nn.Module):
         config = self.config
         wanted = composite(targets.images_BT3HW, targets.masks_BT1HW, output.background_BT3).flatten(0, 1)
         weighted: dict[str, tuple[float, Tensor]] = {}
-        renderings = {"canonical": output.canonical, "animated": output.animated}
+        renderings = {"animated": output.animated}
+        if output.canonical is not output.animated:  # two branches
+            renderings = {"canonical": output.canonical, **renderings}
         for name, frames in renderings.items():
             predicted = frames.images_BT3HW.flatten(0, 1)
             weighted[f"{name}/l1"] = (config.l1_weight, functional.l1_loss(predicted, wanted))
@@ -135,9 +137,11 @@ class ReconstructionLoss(nn.Module):
         }
 
     def _regularisers(self, output: AvatarOutput) -> dict[str, tuple[float, Tensor]]:
-        """Sum of both penalties over canonical and corrected attributes."""
+        """Sum of both penalties over canonical and corrected attributes, or over those of a single branch."""
         weights_G = self.region_weights[output.regions_G]
-        both: list[CanonicalGaussians] = [output.canonical_attributes, output.animated_attributes]
+        both: list[CanonicalGaussians] = [output.animated_attributes]
+        if output.canonical is not output.animated:
+            both = [output.canonical_attributes, *both]
         distance, ratio = self.config.position_free_distance, self.config.scale_free_ratio
         position = [position_penalty(part.offsets_BG3, weights_G, distance) for part in both]
         scale = [scale_penalty(part.log_scales_BG3, weights_G, ratio) for part in both]

@@ -9,17 +9,10 @@ from torch import Tensor, nn
 
 from lca_lightning.batch import Batch, Driving, References, Targets
 from lca_lightning.errors import CheckpointError, DataError
+from lca_lightning.model.attributes import CanonicalGaussians, ScaleLimits, initial_log_scales
 from lca_lightning.model.backbone import Backbone, load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.model.decoders import (
-    CanonicalDecoder,
-    CanonicalGaussians,
-    PoseDecoder,
-    PoseDeltas,
-    ScaleLimits,
-    apply_deltas,
-    initial_log_scales,
-)
+from lca_lightning.model.decoders import CanonicalDecoder, SingleBranchDecoder, build_pose_decoder
 from lca_lightning.model.encoder import Encoder, ImageTokens
 from lca_lightning.model.posing import pose_gaussians, skin_motion
 from lca_lightning.model.tokens import ImagePack, Tokenizer, pack_images
@@ -48,7 +41,8 @@ class AvatarOutput:
     """Everything the losses and metrics need.
 
     Args:
-        canonical: Renderings of the static attributes in the target poses (``I_can``).
+        canonical: Renderings of the static attributes in the target poses (``I_can``); with a single branch
+            there are none, and this is ``animated`` itself.
         animated: Renderings with pose correctives (``I_pose``).
         background_BT3: Colour behind both.
         canonical_attributes: Static attributes ``(B, G, ...)``.
@@ -68,7 +62,7 @@ class AvatarModel(nn.Module):
     """Encoder, canonical and pose-dependent decoder, skinning and rendering, from ``tiny`` to ``base``.
 
     Creating an avatar is ``encode``, ``canonical`` and ``project_tokens`` once; a frame then costs only
-    ``pose_correctives``, ``pose`` and a rendering.
+    ``animated``, ``pose`` and a rendering.
 
     Args:
         config: Sizes and switches.
@@ -93,12 +87,20 @@ class AvatarModel(nn.Module):
         self.tokenizer = Tokenizer(backbone.width, config.width, config.fourier_bands)
         self.encoder = Encoder(config, int(anchors.is_face_A.sum()))  # anchors come face first
         scales = initial_log_scales(anchors.spacing_G, anchors.regions_G, config)
-        self.canonical_decoder = CanonicalDecoder(config, scales)
-        self.pose_decoder = PoseDecoder(config, rig.signal_size)
+        self.canonical_decoder = CanonicalDecoder(config, scales) if config.branches == "dual" else None
+        self.pose_decoder = build_pose_decoder(config, rig.signal_size, scales)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("anchor_fingerprint_A3", anchors.positions_A3.clone())
         self._renderers: dict[str, Renderer] = {}
         self.register_load_state_dict_post_hook(_check_anchors)
+        if config.compile:
+            self.compile_parts()
+
+    def compile_parts(self) -> None:
+        """Compile encoder layers and decoders in place; the names of their parameters stay."""
+        for part in (*self.encoder.layers, self.canonical_decoder, self.pose_decoder):
+            if part is not None:
+                part.compile()
 
     @property
     def limits(self) -> ScaleLimits:
@@ -175,43 +177,46 @@ class AvatarModel(nn.Module):
         """
         with torch.autocast(tokens_BAD.device.type, enabled=False):
             base = self.base_points(identity_BI, len(tokens_BAD), on_template_B)
+        if isinstance(self.pose_decoder, SingleBranchDecoder):
+            return self.pose_decoder.at_rest(self.project_tokens(tokens_BAD), base, self.limits)
+        assert self.canonical_decoder is not None
         return self.canonical_decoder(tokens_BAD, base, self.limits)
 
     def project_tokens(self, tokens_BAD: Tensor) -> Tensor:
         """What the pose decoder needs of the tokens, ``(B, A, hidden)``: compute it once per avatar."""
         return self.pose_decoder.project_tokens(tokens_BAD)
 
-    def pose_correctives(
-        self, projected_BAD: Tensor, driving_BTP: Tensor, expression_BTE: Tensor, gaze_BT8: Tensor
-    ) -> PoseDeltas:
-        """Deltas that pose, expression and gaze cause in each frame.
-
-        Args:
-            projected_BAD: Output of ``project_tokens``.
-            driving_BTP: The rig's driving vector of each frame.
-            expression_BTE: Expression coefficients.
-            gaze_BT8: Unit vector and validity of each eye.
-
-        Returns:
-            Deltas ``(B, T, G, ...)``.
-        """
-        return self.pose_decoder(projected_BAD, torch.cat([driving_BTP, expression_BTE, gaze_BT8], dim=-1))
-
-    def pose(
-        self, canonical: CanonicalGaussians, deltas: PoseDeltas | None, identity_BI: Tensor, driving: Driving
-    ) -> list[list[Gaussians]]:
-        """Correct the static avatar and move it to each frame's pose.
+    def animated(
+        self, canonical: CanonicalGaussians, projected_BAD: Tensor, driving: Driving
+    ) -> CanonicalGaussians:
+        """Attributes of each frame: the static ones as pose, expression and gaze change them.
 
         Args:
             canonical: Static attributes.
-            deltas: Pose correctives, or None for the static avatar.
+            projected_BAD: Output of ``project_tokens``.
+            driving: Driving signals ``(B, T)``.
+
+        Returns:
+            Attributes ``(B, T, G, ...)``, still in the rest pose.
+        """
+        with torch.autocast(projected_BAD.device.type, enabled=False):  # as an avatar computes it
+            driving_BTP = self.rig.driving_vector(driving.rotations_BTJ3)
+        signals_BTS = torch.cat([driving_BTP, driving.expression_BTE, driving.gaze_BT8], dim=-1)
+        return self.pose_decoder.animate(canonical, projected_BAD, signals_BTS, self.limits)
+
+    def pose(
+        self, attributes: CanonicalGaussians, identity_BI: Tensor, driving: Driving
+    ) -> list[list[Gaussians]]:
+        """Move attributes to each frame's pose.
+
+        Args:
+            attributes: Static ``(B, G, ...)`` or of each frame ``(B, T, G, ...)``.
             identity_BI: Whose bone lengths are used.
             driving: Poses ``(B, T)``.
 
         Returns:
             World-space clouds ``[b][t]``.
         """
-        attributes = canonical if deltas is None else apply_deltas(canonical, deltas, self.limits)
         with torch.autocast(identity_BI.device.type, enabled=False):
             motion = skin_motion(self.rig, self.anchors.weights_GJ, identity_BI, driving)
             return pose_gaussians(attributes, motion)
@@ -235,25 +240,19 @@ class AvatarModel(nn.Module):
         """
         if self.training:
             self.step += 1
-        driving = batch.driving
         tokens = self.encode(batch.references)
         canonical = self.canonical(tokens, batch.identity_BI, on_template_B)
-        with torch.autocast(tokens.device.type, enabled=False):  # as an avatar computes it
-            driving_BTP = self.rig.driving_vector(driving.rotations_BTJ3)
-        deltas = self.pose_correctives(
-            self.project_tokens(tokens), driving_BTP, driving.expression_BTE, driving.gaze_BT8
-        )
-        animated = apply_deltas(canonical, deltas, self.limits)
+        animated = self.animated(canonical, self.project_tokens(tokens), batch.driving)
         if background_BT3 is None:
             background_BT3 = torch.ones_like(batch.targets.images_BT3HW[..., 0, 0])
         with torch.autocast(tokens.device.type, enabled=False):
-            motion = skin_motion(self.rig, self.anchors.weights_GJ, batch.identity_BI, driving)
-            renderings = [
-                self.render(pose_gaussians(attributes, motion), batch.targets, background_BT3)
-                for attributes in (canonical, animated)
-            ]
-        frames = (renderings[0], renderings[1])
-        return AvatarOutput(*frames, background_BT3, canonical, animated, self.anchors.regions_G)
+            motion = skin_motion(self.rig, self.anchors.weights_GJ, batch.identity_BI, batch.driving)
+            frames = self.render(pose_gaussians(animated, motion), batch.targets, background_BT3)
+            if self.canonical_decoder is None:
+                static = frames
+            else:
+                static = self.render(pose_gaussians(canonical, motion), batch.targets, background_BT3)
+        return AvatarOutput(static, frames, background_BT3, canonical, animated, self.anchors.regions_G)
 
     def render(self, clouds: list[list[Gaussians]], targets: Targets, background_BT3: Tensor) -> Frames:
         """Render each cloud into the camera of its target frame."""

@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lca_lightning.model.attributes import (
+    CANONICAL_CHANNELS,
+    DELTA_CHANNELS,
+    CanonicalGaussians,
+    PoseDeltas,
+    ScaleLimits,
+    apply_deltas,
+    attributes_of,
+    initial_values,
+)
 from lca_lightning.model.configuration import AvatarModelConfig
-
-CANONICAL_CHANNELS = (3, 3, 1, 4, 3)  # colour, offset, opacity, quaternion, scale
-DELTA_CHANNELS = (3, 3, 4, 3)  # colour, offset, quaternion, scale
-
-
-@dataclass(frozen=True)
-class CanonicalGaussians:
-    """Attributes of the unposed avatar; the corrected ones of a frame have the same fields.
-
-    Leading dimensions are ``(B, G)``, or ``(B, T, G)`` after pose correctives.
-
-    Args:
-        base_BG3: Surface points the offsets start from, metres, canonical rig axes, ``(B, G, 3)``.
-        offsets_BG3: Offsets from them, metres.
-        log_scales_BG3: Logarithms of the standard deviations in metres, inside the limits.
-        quaternions_BG4: Unit quaternions ``wxyz``.
-        opacities_BG: In (0, 1).
-        color_logits_BG3: sRGB before the sigmoid.
-    """
-
-    base_BG3: Tensor
-    offsets_BG3: Tensor
-    log_scales_BG3: Tensor
-    quaternions_BG4: Tensor
-    opacities_BG: Tensor
-    color_logits_BG3: Tensor
-
-    @property
-    def scales_BG3(self) -> Tensor:
-        """Standard deviations, metres."""
-        return self.log_scales_BG3.exp()
-
-    @property
-    def colors_BG3(self) -> Tensor:
-        """sRGB in (0, 1)."""
-        return self.color_logits_BG3.sigmoid()
-
-
-class PoseDeltas(NamedTuple):
-    """What pose, expression and gaze add to the attributes of ``T`` frames, ``(B, T, G, C)`` each."""
-
-    color_logits_BTG3: Tensor
-    offsets_BTG3: Tensor
-    quaternions_BTG4: Tensor
-    log_scales_BTG3: Tensor
-
-
-class ScaleLimits(NamedTuple):
-    """Smallest and largest standard deviation, metres."""
-
-    minimum: float
-    maximum: float
-
-    def clamp(self, log_scales: Tensor) -> Tensor:
-        """Clamp logarithms of standard deviations."""
-        return log_scales.clamp(math.log(self.minimum), math.log(self.maximum))
 
 
 def _hidden_layers(config: AvatarModelConfig) -> list[nn.Module]:
@@ -110,13 +59,10 @@ class CanonicalDecoder(nn.Module):
             *_hidden_layers(config),
             _zero_last(nn.Linear(config.decoder_hidden, outputs)),
         )
-        bias = torch.zeros(config.gaussians_per_anchor, sum(CANONICAL_CHANNELS))
-        bias[:, 6] = math.log(config.initial_opacity / (1 - config.initial_opacity))
-        bias[:, 7] = 1.0  # the identity quaternion
         with torch.no_grad():
             last = self.layers[-1]
             assert isinstance(last, nn.Linear)
-            last.bias.copy_(bias.flatten())
+            last.bias.copy_(initial_values(config))
         self.register_buffer("initial_log_scales_G", initial_log_scales_G, persistent=False)
 
     def forward(self, tokens_BAD: Tensor, base_BG3: Tensor, limits: ScaleLimits) -> CanonicalGaussians:
@@ -131,18 +77,44 @@ class CanonicalDecoder(nn.Module):
             Attributes in float32.
         """
         values = self.layers(tokens_BAD).float().unflatten(-1, (-1, sum(CANONICAL_CHANNELS))).flatten(1, 2)
-        color, offset, opacity, quaternion, scale = values.split(CANONICAL_CHANNELS, dim=-1)
-        return CanonicalGaussians(
-            base_BG3=base_BG3,
-            offsets_BG3=(offset.sigmoid() - 0.5) * (2 * self.config.max_offset),
-            log_scales_BG3=limits.clamp(scale + self.initial_log_scales_G[:, None]),
-            quaternions_BG4=functional.normalize(quaternion, dim=-1),
-            opacities_BG=opacity.squeeze(-1).sigmoid(),
-            color_logits_BG3=color,
+        return attributes_of(values, base_BG3, self.initial_log_scales_G, self.config.max_offset, limits)
+
+
+class DrivenDecoder(nn.Module):
+    """A decoder over ``[token, driving signals]`` whose token half is computed once per avatar.
+
+    Args:
+        config: Sizes.
+        signal_width: Length of driving vector, expression and gaze together.
+        channels: Values of each Gaussian.
+    """
+
+    def __init__(self, config: AvatarModelConfig, signal_width: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        joint = _hidden(nn.Linear(config.width + signal_width, config.decoder_hidden))
+        self.token_projection = nn.Linear(config.width, config.decoder_hidden)
+        self.signal_projection = nn.Linear(signal_width, config.decoder_hidden, bias=False)
+        with torch.no_grad():  # initialised as the one linear layer over the concatenation that they are
+            self.token_projection.weight.copy_(joint.weight[:, : config.width])
+            self.token_projection.bias.copy_(joint.bias)
+            self.signal_projection.weight.copy_(joint.weight[:, config.width :])
+        outputs = config.gaussians_per_anchor * channels
+        self.layers = nn.Sequential(
+            *_hidden_layers(config), _zero_last(nn.Linear(config.decoder_hidden, outputs))
         )
 
+    def project_tokens(self, tokens_BAD: Tensor) -> Tensor:
+        """The part of the first layer that no frame changes, ``(B, A, hidden)``: once per avatar."""
+        return self.token_projection(tokens_BAD)
 
-class PoseDecoder(nn.Module):
+    def values(self, projected_BAD: Tensor, signals_BTS: Tensor) -> Tensor:
+        """Values of every Gaussian in ``T`` frames, float32, ``(B, T, G, channels)``."""
+        hidden = projected_BAD[:, None] + self.signal_projection(signals_BTS)[:, :, None]
+        return self.layers(hidden).float().unflatten(-1, (-1, self.channels)).flatten(2, 3)
+
+
+class PoseDecoder(DrivenDecoder):
     """Geometry token, driving pose, expression and gaze to attribute deltas; opacity never changes.
 
     Args:
@@ -151,23 +123,8 @@ class PoseDecoder(nn.Module):
     """
 
     def __init__(self, config: AvatarModelConfig, signal_width: int) -> None:
-        super().__init__()
+        super().__init__(config, signal_width, sum(DELTA_CHANNELS))
         self.offset_scale = config.pose_offset_scale
-        joint = _hidden(nn.Linear(config.width + signal_width, config.decoder_hidden))
-        self.token_projection = nn.Linear(config.width, config.decoder_hidden)
-        self.signal_projection = nn.Linear(signal_width, config.decoder_hidden, bias=False)
-        with torch.no_grad():  # initialised as the one linear layer over the concatenation that they are
-            self.token_projection.weight.copy_(joint.weight[:, : config.width])
-            self.token_projection.bias.copy_(joint.bias)
-            self.signal_projection.weight.copy_(joint.weight[:, config.width :])
-        outputs = config.gaussians_per_anchor * sum(DELTA_CHANNELS)
-        self.layers = nn.Sequential(
-            *_hidden_layers(config), _zero_last(nn.Linear(config.decoder_hidden, outputs))
-        )
-
-    def project_tokens(self, tokens_BAD: Tensor) -> Tensor:
-        """The part of the first layer that no frame changes, ``(B, A, hidden)``: once per avatar."""
-        return self.token_projection(tokens_BAD)
 
     def forward(self, projected_BAD: Tensor, signals_BTS: Tensor) -> PoseDeltas:
         """Decode the deltas of ``T`` frames.
@@ -179,53 +136,81 @@ class PoseDecoder(nn.Module):
         Returns:
             Deltas in float32.
         """
-        hidden = projected_BAD[:, None] + self.signal_projection(signals_BTS)[:, :, None]
-        values = self.layers(hidden).float().unflatten(-1, (-1, sum(DELTA_CHANNELS))).flatten(2, 3)
-        color, offset, quaternion, scale = values.split(DELTA_CHANNELS, dim=-1)
+        color, offset, quaternion, scale = self.values(projected_BAD, signals_BTS).split(
+            DELTA_CHANNELS, dim=-1
+        )
         return PoseDeltas(color, offset * self.offset_scale, quaternion, scale)
 
-
-def apply_deltas(
-    canonical: CanonicalGaussians, deltas: PoseDeltas, limits: ScaleLimits
-) -> CanonicalGaussians:
-    """Correct the attributes for each frame: everything adds, quaternions are normalised again.
-
-    Args:
-        canonical: Attributes ``(B, G, ...)``.
-        deltas: Deltas ``(B, T, G, ...)``.
-        limits: Smallest and largest standard deviation.
-
-    Returns:
-        Attributes ``(B, T, G, ...)``; base points and opacities are the canonical ones, repeated.
-    """
-    frames = deltas.offsets_BTG3.shape[1]
-    return replace(
-        canonical,
-        base_BG3=canonical.base_BG3[:, None].expand(-1, frames, -1, -1),
-        offsets_BG3=canonical.offsets_BG3[:, None] + deltas.offsets_BTG3,
-        log_scales_BG3=limits.clamp(canonical.log_scales_BG3[:, None] + deltas.log_scales_BTG3),
-        quaternions_BG4=functional.normalize(
-            canonical.quaternions_BG4[:, None] + deltas.quaternions_BTG4, dim=-1
-        ),
-        opacities_BG=canonical.opacities_BG[:, None].expand(-1, frames, -1),
-        color_logits_BG3=canonical.color_logits_BG3[:, None] + deltas.color_logits_BTG3,
-    )
+    def animate(
+        self,
+        canonical: CanonicalGaussians,
+        projected_BAD: Tensor,
+        signals_BTS: Tensor,
+        limits: ScaleLimits,
+    ) -> CanonicalGaussians:
+        """The canonical attributes with the corrections of each frame, ``(B, T, G, ...)``."""
+        return apply_deltas(canonical, self(projected_BAD, signals_BTS), limits)
 
 
-def initial_log_scales(spacing_G: Tensor, regions_G: Tensor, config: AvatarModelConfig) -> Tensor:
-    """Starting size of each Gaussian: the median spacing of the Gaussians of its region.
+class SingleBranchDecoder(DrivenDecoder):
+    """One head that sees token and driving signals and gives the attributes themselves (LCA Table S1).
 
     Args:
-        spacing_G: Distance of each Gaussian to its nearest neighbours, metres.
-        regions_G: Region labels.
-        config: Factor and largest size.
-
-    Returns:
-        Logarithms of standard deviations in metres, ``(G,)``.
+        config: Sizes and initial values.
+        signal_width: Length of driving vector, expression and gaze together.
+        initial_log_scales_G: As in `CanonicalDecoder`; saved with the weights, for avatars.
     """
-    sizes = spacing_G.clone()
-    for region in regions_G.unique():
-        members = regions_G == region
-        sizes[members] = spacing_G[members].median()
-    sizes = sizes * config.initial_scale_factor
-    return sizes.clamp(config.minimum_scale, config.scale_limit_end).log()
+
+    initial_log_scales_G: Tensor
+
+    def __init__(self, config: AvatarModelConfig, signal_width: int, initial_log_scales_G: Tensor) -> None:
+        super().__init__(config, signal_width, sum(CANONICAL_CHANNELS))
+        self.max_offset = config.max_offset
+        with torch.no_grad():
+            last = self.layers[-1]
+            assert isinstance(last, nn.Linear)
+            last.bias.copy_(initial_values(config))
+        self.register_buffer("initial_log_scales_G", initial_log_scales_G)
+
+    def forward(
+        self, projected_BAD: Tensor, signals_BTS: Tensor, base_BG3: Tensor, limits: ScaleLimits
+    ) -> CanonicalGaussians:
+        """Decode the attributes of ``T`` frames.
+
+        Args:
+            projected_BAD: Output of ``project_tokens``.
+            signals_BTS: Driving vector, expression and gaze of each frame.
+            base_BG3: Surface point of each Gaussian, metres, canonical rig axes.
+            limits: Smallest and largest standard deviation.
+
+        Returns:
+            Attributes ``(B, T, G, ...)`` in float32.
+        """
+        values = self.values(projected_BAD, signals_BTS)
+        base = base_BG3[:, None].expand(-1, values.shape[1], -1, -1)
+        return attributes_of(values, base, self.initial_log_scales_G, self.max_offset, limits)
+
+    def at_rest(self, projected_BAD: Tensor, base_BG3: Tensor, limits: ScaleLimits) -> CanonicalGaussians:
+        """Attributes ``(B, G, ...)`` under zero signals: the reference pose, neutral face, unknown gaze."""
+        zero = projected_BAD.new_zeros(len(projected_BAD), 1, self.signal_projection.in_features)
+        frame = self(projected_BAD, zero, base_BG3, limits)
+        return CanonicalGaussians(*(getattr(frame, name)[:, 0] for name in frame.__dataclass_fields__))
+
+    def animate(
+        self,
+        canonical: CanonicalGaussians,
+        projected_BAD: Tensor,
+        signals_BTS: Tensor,
+        limits: ScaleLimits,
+    ) -> CanonicalGaussians:
+        """The attributes of each frame, ``(B, T, G, ...)``; only base points of ``canonical`` are used."""
+        return self(projected_BAD, signals_BTS, canonical.base_BG3, limits)
+
+
+def build_pose_decoder(
+    config: AvatarModelConfig, signal_width: int, initial_log_scales_G: Tensor
+) -> PoseDecoder | SingleBranchDecoder:
+    """The decoder that driving signals reach, as ``config.branches`` says."""
+    if config.branches == "single":
+        return SingleBranchDecoder(config, signal_width, initial_log_scales_G)
+    return PoseDecoder(config, signal_width)

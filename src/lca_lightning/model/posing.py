@@ -10,7 +10,7 @@ from torch import Tensor
 from lca_lightning.batch import Driving
 from lca_lightning.geometry.rotations import matrix_to_quaternion, polar_rotation, quaternion_multiply
 from lca_lightning.geometry.skinning import apply_blended, blend_transforms
-from lca_lightning.model.decoders import CanonicalGaussians
+from lca_lightning.model.attributes import CanonicalGaussians
 from lca_lightning.rendering.renderer import Gaussians
 from lca_lightning.rig.rig import Rig, RigPose
 

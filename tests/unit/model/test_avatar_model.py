@@ -18,7 +18,6 @@ from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import Backbone
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.model.decoders import PoseDecoder
 from lca_lightning.rig.anchors import Anchors, sample_anchors
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import RigPose
@@ -131,39 +130,16 @@ def test_training_from_scratch_reaches_every_parameter(
     assert int(model.step) == 6
 
 
-def test_cached_projection_equals_one_layer_over_the_concatenation() -> None:
-    torch.manual_seed(0)
-    decoder = PoseDecoder(AvatarModelConfig(**SIZES), signal_width=20)
-    torch.nn.init.normal_(decoder.layers[-1].weight)  # type: ignore[arg-type]
-    tokens, signals = torch.randn(2, 7, 64), torch.randn(2, 3, 20)
-    got = decoder(decoder.project_tokens(tokens), signals)
-    joint = torch.cat([tokens[:, None].expand(-1, 3, -1, -1), signals[:, :, None].expand(-1, -1, 7, -1)], -1)
-    weight = torch.cat([decoder.token_projection.weight, decoder.signal_projection.weight], dim=1)
-    hidden = torch.nn.functional.linear(joint, weight, decoder.token_projection.bias)
-    values = decoder.layers(hidden).view(2, 3, 14, 13)
-    torch.testing.assert_close(got.color_logits_BTG3, values[..., :3], **CLOSE)
-    torch.testing.assert_close(got.offsets_BTG3, values[..., 3:6] * decoder.offset_scale, **CLOSE)
-    torch.testing.assert_close(got.quaternions_BTG4, values[..., 6:10], **CLOSE)
-    torch.testing.assert_close(got.log_scales_BTG3, values[..., 10:], **CLOSE)
-
-
 def test_parts_compose_to_the_forward_pass(model: AvatarModel, batch: Batch) -> None:
     driving = batch.driving
     with torch.no_grad():
         output = model(batch)
         tokens = model.encode(batch.references)
         canonical = model.canonical(tokens, batch.identity_BI)
-        deltas = model.pose_correctives(
-            model.project_tokens(tokens), model.rig.driving_vector(driving.rotations_BTJ3),
-            driving.expression_BTE, driving.gaze_BT8,
-        )  # fmt: skip
+        animated = model.animated(canonical, model.project_tokens(tokens), driving)
         background = torch.ones(2, 2, 3)
-        static = model.render(
-            model.pose(canonical, None, batch.identity_BI, driving), batch.targets, background
-        )
-        moving = model.render(
-            model.pose(canonical, deltas, batch.identity_BI, driving), batch.targets, background
-        )
+        static = model.render(model.pose(canonical, batch.identity_BI, driving), batch.targets, background)
+        moving = model.render(model.pose(animated, batch.identity_BI, driving), batch.targets, background)
     torch.testing.assert_close(static.images_BT3HW, output.canonical.images_BT3HW, **CLOSE)
     torch.testing.assert_close(moving.images_BT3HW, output.animated.images_BT3HW, **CLOSE)
     assert (static.images_BT3HW - moving.images_BT3HW).abs().max() > 1e-3
@@ -200,7 +176,7 @@ def test_skinned_centres_equal_the_rigs_own_skinning(
     model = AvatarModel(AvatarModelConfig(**SIZES), rig, backbone, anchors).eval()
     with torch.no_grad():
         canonical = model.canonical(model.encode(batch.references), batch.identity_BI)
-        clouds = model.pose(canonical, None, batch.identity_BI, batch.driving)
+        clouds = model.pose(canonical, batch.identity_BI, batch.driving)
         pose = RigPose(batch.driving.rotations_BTJ3[0], batch.driving.translation_BT3[0])
         rest = rig.canonical_vertices(batch.identity_BI[:1])
         transforms = rig.joint_transforms(batch.identity_BI[:1], pose)
