@@ -28,7 +28,9 @@ ALLOWED = {
     "preprocessing": BODY | {"rendering", "datasets"},
     "synthesis": BODY | {"motion", "rendering", "datasets"},
     "training": BODY | {"rendering", "model", "losses", "metrics", "datasets"},
-    "benchmarks": BODY | {"rendering", "model", "losses", "datasets", "avatar"},
+    "benchmarks": BODY
+    | {"motion", "rendering", "model", "losses", "datasets", "avatar", "synthesis"}
+    | {"lca_configs", "lca_data_modules"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Time the CPU renderer, forward and backward, against C++/OpenMP and against plain PyTorch."""
+"""Splatting forward and backward: on CPU against C++/OpenMP and plain PyTorch, on CUDA against gsplat."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lca_lightning.benchmarks.gsplat_rival import static_gsplat
 from lca_lightning.benchmarks.raster_rival import RasterRival
-from lca_lightning.benchmarks.timing import Measurement, compare
+from lca_lightning.benchmarks.report import Report, Requirement
+from lca_lightning.benchmarks.sizes import PICTURES, BenchOptions, load_config
+from lca_lightning.benchmarks.timing import Agreement, Measurement, compare
 from lca_lightning.errors import LCAError
 from lca_lightning.rendering import Gaussians, Renderer, choose_renderer
 
 GAUSSIANS, HEIGHT, WIDTH = 40_000, 512, 384
 IMAGE_TOLERANCE = 1e-4  # mean absolute difference of colour, alpha and metres
 GRADIENT_TOLERANCE = 1e-2  # relative L2; splats at equal depth may swap
+LARGEST_RATIO = 1.5  # of our time over the hand-vectorised kernel's
+SLOW_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,13 @@ class Workload:
     cotangents: tuple[Tensor, ...]
     width: int
     height: int
+
+    def to(self, device: torch.device) -> Workload:
+        """The same work on another device."""
+        tensors, cotangents = (
+            tuple(part.to(device) for part in parts) for parts in (self.tensors, self.cotangents)
+        )
+        return Workload(tensors, cotangents, self.width, self.height)
 
     def run(self, renderer: Renderer) -> tuple[list[Tensor], list[Tensor]]:
         """Render and go back once; images, then gradients of the five fields and the camera."""
@@ -91,43 +103,85 @@ def agreement(
     return image, gradient
 
 
-def measure_raster(
-    gaussians: int = GAUSSIANS,
-    height: int = HEIGHT,
-    width: int = WIDTH,
-    rounds: int = 21,
-    slow_rounds: int = 3,
-) -> list[Measurement]:
-    """Compare the CPU renderer with both rivals on one cloud; outputs must agree before anything is timed.
+def refuse_difference(
+    rival_name: str, ours: tuple[list[Tensor], list[Tensor]], theirs: tuple[list[Tensor], list[Tensor]]
+) -> Agreement:
+    """Compare images and gradients of two renderers.
+
+    Raises:
+        LCAError: They differ by more than splats of equal depth explain.
+    """
+    image, gradient = agreement(ours, theirs)
+    if not (image <= IMAGE_TOLERANCE and gradient <= GRADIENT_TOLERANCE):
+        raise LCAError(
+            f"Our renderer and the {rival_name} differ (images {image:.1e}, gradients {gradient:.1e}): "
+            "timing them would mean nothing; `pytest tests/parity/test_rendering.py` tells which is wrong."
+        )
+    return Agreement(image, IMAGE_TOLERANCE)
+
+
+def measure_raster(options: BenchOptions) -> Report:
+    """Compare the device's renderer with its rivals on one cloud; outputs must agree first.
 
     Args:
-        gaussians: Size of the cloud.
-        height: Image height in pixels.
-        width: Image width in pixels.
-        rounds: Timed turns against C++.
-        slow_rounds: Timed turns against the plain PyTorch reference.
+        options: Without ``size``, 40,000 Gaussians at 384x512 on the CPU and ``base`` on CUDA.
 
     Raises:
         LCAError: Outputs differ.
-        MissingAssetError: No compiler.
+        MissingAssetError: No compiler for the rival of the CPU.
     """
+    gaussians, height, width = GAUSSIANS, HEIGHT, WIDTH
+    if options.size is not None or options.on_cuda:
+        size = options.size_or("small")
+        gaussians, (height, width) = load_config(size).gaussians, PICTURES[size].body
     work = person_cloud(gaussians, height, width)
+    report = Report(
+        "raster",
+        f"{gaussians} Gaussians about a person, pictures {width} wide x {height} high, forward and backward",
+        options.device,
+    )
+    name = f"raster fwd+bwd {gaussians} at {width}x{height}"
+    if options.on_cuda:
+        report.measurements = [against_gsplat(name, work.to(options.device), options.rounds)]
+    else:
+        report.measurements = against_cpu_rivals(name, work, options.rounds)
+        against_cpp = report.measurements[0].ratio
+        report.requirements = [Requirement("ours / C++ kernel:", against_cpp, "at most", LARGEST_RATIO)]
+    return report
+
+
+def against_cpu_rivals(name: str, work: Workload, rounds: int) -> list[Measurement]:
+    """Time the CPU renderer against the C++ kernel and, in fewer turns, the slow PyTorch reference."""
     cpu, reference = choose_renderer("cpu"), choose_renderer("reference")
     rival = RasterRival(work.tensors, work.cotangents)
     rival()
     ours = work.run(cpu)
     theirs = ([torch.from_numpy(a) for a in rival.images], [torch.from_numpy(a) for a in rival.gradients])
-    for name, other in (("C++ kernel", theirs), ("PyTorch reference", work.run(reference))):
-        image, gradient = agreement(ours, other)
-        if image > IMAGE_TOLERANCE or gradient > GRADIENT_TOLERANCE:
-            raise LCAError(
-                f"Our renderer and the {name} differ (images {image:.1e}, gradients {gradient:.1e}): timing "
-                "them would mean nothing; `pytest tests/parity/test_rendering.py` tells which is wrong."
-            )
-    name = f"raster fwd+bwd {gaussians} at {width}x{height}"
+    with_cpp = refuse_difference("C++ kernel", ours, theirs)
+    with_reference = refuse_difference("PyTorch reference", ours, work.run(reference))
     return [
-        compare(name, lambda: work.run(cpu), "C++/OpenMP tiles", rival, True, rounds),
+        compare(name, lambda: work.run(cpu), "C++/OpenMP tiles", rival, with_cpp, rounds),
         compare(
-            name, lambda: work.run(cpu), "PyTorch reference", lambda: work.run(reference), True, slow_rounds
+            name,
+            lambda: work.run(cpu),
+            "PyTorch reference",
+            lambda: work.run(reference),
+            with_reference,
+            min(rounds, SLOW_ROUNDS),
         ),
     ]
+
+
+def against_gsplat(name: str, work: Workload, rounds: int) -> Measurement:
+    """Time our renderer's call against gsplat called directly."""
+    ours = choose_renderer("gsplat")
+    agreed = refuse_difference("direct gsplat", work.run(ours), work.run(static_gsplat))
+    return compare(
+        name,
+        lambda: work.run(ours),
+        "direct gsplat",
+        lambda: work.run(static_gsplat),
+        agreed,
+        rounds,
+        calls=10,
+    )
