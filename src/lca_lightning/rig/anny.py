@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lca_lightning.errors import check_shape
+from lca_lightning.geometry.kinematics import Skeleton, ancestor_steps
 from lca_lightning.geometry.rotations import (
     matrix_to_rotation_vector,
     nearest_rotation,
-    rotation_vector_to_matrix,
 )
 from lca_lightning.rig.rig import REGIONS, Rig, RigPose
 
@@ -52,6 +52,7 @@ class AnnyRig(Rig):
     _orientation_shapes: Tensor
     _reference: Tensor
     _phenotype_mask: Tensor
+    _ancestors: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class AnnyRig(Rig):
         )
         self._variations: list[str] = metadata["phenotype_variations"]
         self._register_asset(asset, metadata)
-        self._levels = _depth_levels(self.joint_parents)
+        self._buffer("_ancestors", ancestor_steps(self.joint_parents))
         neutral = self.neutral_identity()[None]
         self._buffer("template_vertices_V3", self.canonical_vertices(neutral)[0])
         self._buffer("regions_V", _label_regions(self, asset["face_parts"], metadata["face_parts"]))
@@ -140,41 +141,15 @@ class AnnyRig(Rig):
         """COCO-style keypoints (`keypoint_names`) of a mesh in any pose, metres, ``(B, 23, 3)``."""
         return self.keypoint_weights_KV @ vertices_BV3
 
-    def joint_transforms(self, identity_BI: Tensor, pose: RigPose) -> Tensor:
-        """Rest-to-posed transforms by forward kinematics over the subject's own skeleton.
-
-        Args:
-            identity_BI: Identity values, ``(B, I)`` or ``(1, I)`` for one subject in all frames.
-            pose: Pose of ``B`` frames.
-
-        Returns:
-            Rigid transforms in metres, ``(B, J, 4, 4)``.
-        """
-        check_shape("pose.rotations_BJ3", pose.rotations_BJ3, ("B", len(self.joint_names), 3))
+    def skeleton(self, identity_BI: Tensor) -> Skeleton:
+        """The subjects' own bones; zero rotations give every bone its reference orientation."""
         rest = self._rest_orientations(identity_BI)
         joints = self.canonical_joints(identity_BI)
         parents = [max(parent, 0) for parent in self.joint_parents]
-        # Offsets between joints as they stand once every bone takes its reference orientation.
-        to_reference = self._reference @ rest.transpose(-1, -2)
-        to_reference = torch.cat([torch.eye(3).to(rest).expand_as(rest[:, :1]), to_reference[:, 1:]], 1)
-        offsets = (to_reference[:, parents] @ (joints - joints[:, parents])[..., None]).squeeze(-1)
-        world, positions = self._chain(rotation_vector_to_matrix(pose.rotations_BJ3), offsets, pose)
-        linear = world @ (self._reference @ rest.transpose(-1, -2))
-        translation = positions - (linear @ joints[..., None]).squeeze(-1)
-        return _homogeneous(linear, translation)
-
-    def _chain(self, rotations_BJ33: Tensor, offsets: Tensor, pose: RigPose) -> tuple[Tensor, Tensor]:
-        """World rotations from the reference orientations, and joint positions, level by level."""
-        world = [rotations_BJ33[:, 0]] * len(self.joint_names)
-        positions = [pose.translation_B3] * len(self.joint_names)
-        for joints, parents in self._levels:
-            parent_world = torch.stack([world[parent] for parent in parents], 1)
-            parent_position = torch.stack([positions[parent] for parent in parents], 1)
-            turned = parent_world @ rotations_BJ33[:, joints]
-            moved = parent_position + (parent_world @ offsets[:, joints, :, None]).squeeze(-1)
-            for slot, joint in enumerate(joints):
-                world[joint], positions[joint] = turned[:, slot], moved[:, slot]
-        return torch.stack(world, 1), torch.stack(positions, 1)
+        alignment = self._reference @ rest.transpose(-1, -2)
+        turned = torch.cat([torch.eye(3).to(rest).expand_as(rest[:, :1]), alignment[:, 1:]], 1)
+        offsets = (turned[:, parents] @ (joints - joints[:, parents])[..., None]).squeeze(-1)
+        return Skeleton(joints, offsets, alignment, self._ancestors)
 
     def rest_pose(self, batch: int = 1) -> RigPose:
         """The pose in which the neutral identity's mesh stands as in its canonical vertices."""
@@ -255,24 +230,6 @@ def _hat_functions(value_B: Tensor, anchors: Tensor) -> Tensor:
     return weights.scatter(1, upper[:, None] - 1, (1 - share)[:, None]).scatter(
         1, upper[:, None], share[:, None]
     )
-
-
-def _homogeneous(linear: Tensor, translation: Tensor) -> Tensor:
-    transforms = torch.cat([linear, translation[..., None]], -1)
-    last = transforms.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*transforms.shape[:-2], 1, 4)
-    return torch.cat([transforms, last], -2)
-
-
-def _depth_levels(parents: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """Joints by depth below the root with their parents, so that a chain costs one product per level."""
-    depth = [0] * len(parents)
-    for joint, parent in enumerate(parents[1:], start=1):
-        depth[joint] = depth[parent] + 1
-    levels = []
-    for level in range(1, max(depth) + 1):
-        joints = [joint for joint, value in enumerate(depth) if value == level]
-        levels.append((joints, [parents[joint] for joint in joints]))
-    return levels
 
 
 def _read_asset() -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lca_lightning.errors import check_shape
+from lca_lightning.geometry.kinematics import Skeleton
 from lca_lightning.geometry.rotations import matrix_to_6d, rotation_vector_to_matrix
 from lca_lightning.geometry.skinning import skin_points
 
@@ -104,6 +105,9 @@ class Rig(nn.Module, ABC):
         """Joint positions of subjects in the rest pose, metres, ``(B, J, 3)``."""
 
     @abstractmethod
+    def skeleton(self, identity_BI: Tensor) -> Skeleton:
+        """The subjects' own bones: compute them once, pose them as often as you like."""
+
     def joint_transforms(self, identity_BI: Tensor, pose: RigPose) -> Tensor:
         """Rest-to-posed transforms for the subjects' own bone lengths, ``(B, J, 4, 4)``.
 
@@ -111,6 +115,11 @@ class Rig(nn.Module, ABC):
             identity_BI: Identity values; one row serves all frames.
             pose: Pose of ``B`` frames.
         """
+        check_shape("pose.rotations_BJ3", pose.rotations_BJ3, ("B", len(self.joint_names), 3))
+        skeleton = self.skeleton(identity_BI)
+        if len(identity_BI) == 1:  # all frames are of one subject
+            return skeleton.transforms(pose.rotations_BJ3[None], pose.translation_B3[None])[0]
+        return skeleton.transforms(pose.rotations_BJ3[:, None], pose.translation_B3[:, None])[:, 0]
 
     @abstractmethod
     def with_gaze(self, rotations_BJ3: Tensor, gaze_B8: Tensor) -> Tensor:
