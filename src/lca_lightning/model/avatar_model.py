@@ -322,4 +322,4 @@ def build_avatar_model(config: AvatarModelConfig) -> AvatarModel:
         ConfigError: The rig is unknown.
     """
     backbone = load_backbone(config.backbone, config.backbone_precision, config.backbone_chunk)
-    return AvatarModel(config, load_rig(config.rig), backbone)
+    return AvatarModel(config, load_rig(config.rig, config.rig_asset), backbone)
