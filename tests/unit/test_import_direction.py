@@ -9,14 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lca_lightning"
-BASE = {"errors", "batch", "writing"}
-BODY = BASE | {"geometry", "rig"}
+BASE = {"errors", "batch", "writing", "kernels"}
+BODY = BASE | {"geometry", "rig", "weights"}
 ALLOWED = {
     "errors": set(),
     "batch": {"errors"},
     "writing": {"errors"},
+    "kernels": {"errors"},
     "geometry": BASE,
-    "rig": BASE | {"geometry"},
+    "weights": set(),
+    "rig": BASE | {"geometry", "weights"},
     "rendering": BASE | {"geometry"},
     "model": BODY | {"rendering"},
     "losses": BODY | {"rendering", "model"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lca_lightning.batch import Driving
 from lca_lightning.errors import CheckpointError, ShapeError, UsageError
+from lca_lightning.geometry.kinematics import Skeleton
 from lca_lightning.model.attributes import CanonicalGaussians, ScaleLimits
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.model.decoders import PoseDecoder, SingleBranchDecoder
@@ -159,6 +161,11 @@ class Avatar:
         """Where the tensors are."""
         return self.identity_I.device
 
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """The person's bones; poses only turn them."""
+        return self.rig.skeleton(self.identity_I[None])
+
     @property
     def gaussian_count(self) -> int:
         """Gaussians ``G``."""
@@ -219,7 +226,7 @@ class Avatar:
             attributes = self.pose_decoder.animate(
                 self.canonical, self.projected_1AD, torch.cat(signals, dim=-1), self.limits
             )
-        motion = skin_motion(self.rig, self.surface.weights_GJ, self.identity_I[None], driving)
+        motion = skin_motion(self.skeleton, self.surface.weights_GJ, driving)
         return PosedAvatar(pose_gaussians(attributes, motion)[0][0], self._renderer())
 
     def at_rest(self) -> PosedAvatar:

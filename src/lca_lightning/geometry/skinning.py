@@ -45,9 +45,11 @@ def skin_points(points_BG3: Tensor, weights_GJ: Tensor, transforms_BJ44: Tensor)
     return apply_blended(blend_transforms(weights_GJ, transforms_BJ44), points_BG3)
 
 
-def apply_blended(blended_BG44: Tensor, points_BG3: Tensor) -> Tensor:
-    """Apply one affine map to each point: ``(B, G, 4, 4)`` and ``(B, G, 3)`` give ``(B, G, 3)``."""
-    return (blended_BG44[..., :3, :3] @ points_BG3[..., None]).squeeze(-1) + blended_BG44[..., :3, 3]
+def apply_blended(blended_BG34: Tensor, points_BG3: Tensor) -> Tensor:
+    """Apply one affine map, ``(B, G, 3 or 4, 4)``, to each point ``(B, G, 3)``."""
+    x, y, z = points_BG3[..., 0, None], points_BG3[..., 1, None], points_BG3[..., 2, None]
+    linear = blended_BG34[..., :3, :]
+    return linear[..., 0] * x + linear[..., 1] * y + linear[..., 2] * z + linear[..., 3]
 
 
 def skin_rotations(weights_GJ: Tensor, transforms_BJ44: Tensor) -> Tensor:

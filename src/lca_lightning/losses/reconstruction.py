@@ -14,8 +14,8 @@ from lca_lightning.errors import ConfigError
 from lca_lightning.losses.cropping import crop_squares, mask_box
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.losses.regularization import position_penalty, region_factors, scale_penalty
-from lca_lightning.model.avatar_model import AvatarOutput, Frames
 from lca_lightning.model.attributes import CanonicalGaussians
+from lca_lightning.model.avatar_model import AvatarOutput, Frames
 
 
 @dataclass

@@ -14,7 +14,7 @@ from lca_lightning.model.backbone import Backbone, load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.model.decoders import CanonicalDecoder, SingleBranchDecoder, build_pose_decoder
 from lca_lightning.model.encoder import Encoder, ImageTokens
-from lca_lightning.model.posing import pose_gaussians, skin_motion
+from lca_lightning.model.posing import SkinMotion, pose_gaussians, skin_motion
 from lca_lightning.model.tokens import ImagePack, Tokenizer, pack_images
 from lca_lightning.rendering.renderer import Gaussians, Renderer
 from lca_lightning.rendering.selection import choose_renderer
@@ -218,8 +218,12 @@ class AvatarModel(nn.Module):
             World-space clouds ``[b][t]``.
         """
         with torch.autocast(identity_BI.device.type, enabled=False):
-            motion = skin_motion(self.rig, self.anchors.weights_GJ, identity_BI, driving)
+            motion = self.skin_motion(identity_BI, driving)
             return pose_gaussians(attributes, motion)
+
+    def skin_motion(self, identity_BI: Tensor, driving: Driving) -> SkinMotion:
+        """How the skin of each subject moves in each frame."""
+        return skin_motion(self.rig.skeleton(identity_BI), self.anchors.weights_GJ, driving)
 
     def forward(
         self,
@@ -246,7 +250,7 @@ class AvatarModel(nn.Module):
         if background_BT3 is None:
             background_BT3 = torch.ones_like(batch.targets.images_BT3HW[..., 0, 0])
         with torch.autocast(tokens.device.type, enabled=False):
-            motion = skin_motion(self.rig, self.anchors.weights_GJ, batch.identity_BI, batch.driving)
+            motion = self.skin_motion(batch.identity_BI, batch.driving)
             frames = self.render(pose_gaussians(animated, motion), batch.targets, background_BT3)
             if self.canonical_decoder is None:
                 static = frames

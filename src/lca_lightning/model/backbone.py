@@ -1,48 +1,62 @@
-"""Frozen image encoders: patch tokens of any ``transformers`` vision model (LCA section 3.1, eq. 1)."""
+"""Frozen image encoders: patch tokens of Sapiens or any plain vision transformer (LCA section 3.1, eq. 1)."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import os
-import socket
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lca_lightning.errors import MissingAssetError, ShapeError, check_shape
+from lca_lightning.errors import ConfigError, ShapeError, check_shape
+from lca_lightning.model.backbone_loading import RANDOM_TINY, load_network, random_tiny
 from lca_lightning.model.frozen import FrozenNetwork
+from lca_lightning.model.patch_grid import forward_options, patch_size
+from lca_lightning.model.pretrained import IMAGENET, Normalisation
 
-RANDOM_TINY = "random-tiny"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Backbone(FrozenNetwork):
     """Patch tokens of a frozen vision transformer.
 
+    Its weights keep their own precision wherever the model moves and whatever ``autocast`` says: with
+    ``auto`` they are bfloat16 on CUDA and float32 elsewhere. Moving back from CUDA restores no lost digits.
+
     Args:
         network: A ``transformers`` vision model with ``config.hidden_size`` and ``config.patch_size``.
         name: What the user called it.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+        chunk: Images encoded at a time.
+        normalisation: Mean and standard deviation per channel that the network expects.
+
+    Raises:
+        ConfigError: Precision or chunk are none of those.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, name: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        precision: Precision = "auto",
+        chunk: int = 4,
+        normalisation: Normalisation = IMAGENET,
+    ) -> None:
         super().__init__(network)
-        self.name = name
-        config: Any = network.config
-        self.width = int(config.hidden_size)
-        patch = config.patch_size
-        self.patch = int(patch[0] if isinstance(patch, (list, tuple)) else patch)
-        accepted = inspect.signature(network.forward).parameters
-        self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted else {}
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        if precision not in get_args(Precision) or chunk < 1:
+            raise ConfigError(
+                "model.avatar.backbone_precision must be auto, float32 or bfloat16 and backbone_chunk at "
+                f"least 1, got {precision} and {chunk}."
+            )
+        self.name, self.precision, self.chunk = name, precision, chunk
+        self.width, self.patch = int(self.network.config.hidden_size), patch_size(network)
+        self._options = forward_options(network)
+        for key, values in zip(("mean", "std"), normalisation, strict=True):
+            self.register_buffer(key, torch.tensor(values).view(3, 1, 1), persistent=False)
+        self._apply(lambda tensor: tensor)  # brings the weights to their precision
 
     @torch.no_grad()
     def forward(self, images_n3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -52,7 +66,8 @@ class Backbone(FrozenNetwork):
             images_n3HW: Float sRGB in [0, 1], ``(n, 3, H, W)``; H and W multiples of the patch size.
 
         Returns:
-            Patch tokens ``(n, N, width)``, row by row, and the grid ``(H / patch, W / patch)``.
+            Patch tokens ``(n, N, width)``, row by row, in the type of the images or, inside ``autocast``, in
+            that of autocast; and the grid ``(H / patch, W / patch)``.
 
         Raises:
             ShapeError: H or W is no multiple of the patch size, or the network gives too few tokens.
@@ -65,78 +80,53 @@ class Backbone(FrozenNetwork):
                 f"{self.name}), got {height}x{width}; change the image size in the data configuration."
             )
         grid = (height // self.patch, width // self.patch)
-        output = self.network((images_n3HW - self.mean) / self.std, **self._options).last_hidden_state
-        if output.dim() == 4:
-            output = output.flatten(2).transpose(1, 2)
-        tokens = output[:, -grid[0] * grid[1] :]  # class and register tokens come first
-        check_shape(
-            f"patch tokens of {self.name}", tokens, (images_n3HW.shape[0], grid[0] * grid[1], self.width)
-        )
-        return tokens, grid
+        device = images_n3HW.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images_n3HW.dtype
+        with torch.autocast(device, enabled=False):
+            tokens = [self._encode(chunk, grid).to(dtype) for chunk in images_n3HW.split(self.chunk)]
+        return torch.cat(tokens), grid
+
+    def _encode(self, images_n3HW: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patch tokens of a few images; class and register tokens come first and are left out."""
+        pixels = ((images_n3HW - self.mean) / self.std).to(self._weight_dtype(images_n3HW.device))
+        output = self.network(pixels, **self._options).last_hidden_state
+        tokens = output[:, -grid[0] * grid[1] :]
+        check_shape(f"patch tokens of {self.name}", tokens, (len(pixels), grid[0] * grid[1], self.width))
+        return tokens
+
+    def _weight_dtype(self, device: torch.device) -> torch.dtype:
+        half = self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda")
+        return torch.bfloat16 if half else torch.float32
+
+    def _placement(self, fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Weights go one by one to the type of their device; buffers such as frequencies keep theirs."""
+
+        def place(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved.to(self._weight_dtype(moved.device)) if isinstance(tensor, nn.Parameter) else moved
+
+        return place
 
 
-def load_backbone(name_or_path: str, precision: str = "auto", chunk: int = 4) -> Backbone:
+def load_backbone(name_or_path: str, precision: Precision = "auto", chunk: int = 4) -> Backbone:
     """Load a frozen image encoder.
 
     Args:
-        name_or_path: ``random-tiny`` for a small seeded random transformer (tests, laptops), else the id
-            of a ``transformers`` vision model or a local folder with ``config.json`` and weights.
+        name_or_path: ``sapiens-0.3b``, ``-0.6b``, ``-1b`` or ``-2b``; ``sapiens2-0.1b`` to ``-5b``; a Sapiens
+            v1 checkpoint file or the folder that holds it; the id or local folder of a ``transformers``
+            vision transformer; or ``random-tiny``, a small seeded random one for tests and laptops.
+        precision: ``auto`` for bfloat16 on CUDA and float32 elsewhere, or ``float32``, ``bfloat16``.
+        chunk: Images encoded at a time; memory grows with it, results do not change.
 
     Returns:
         The encoder in evaluation mode, on the CPU.
 
     Raises:
-        MissingAssetError: The weights are neither local, nor cached, nor reachable.
+        MissingAssetError: The weights are neither local, nor cached, nor reachable; says how to get them.
+        CheckpointError: The weights are damaged, incomplete, or those of another model or size.
+        ConfigError: The model is no vision transformer with a grid of patch tokens.
     """
     if name_or_path == RANDOM_TINY:
-        return Backbone(_random_tiny(), RANDOM_TINY)
-    return Backbone(_pretrained(name_or_path), name_or_path)
-
-
-def _random_tiny() -> nn.Module:
-    """Two layers, width 192, patch 16; its residual stream keeps the colours of each patch usable."""
-    from transformers import ViTConfig, ViTModel
-
-    config = ViTConfig(
-        hidden_size=192, num_hidden_layers=2, num_attention_heads=3, intermediate_size=768, image_size=256,
-        patch_size=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.manual_seed(0)
-        return ViTModel(config, add_pooling_layer=False)
-
-
-def _pretrained(name_or_path: str) -> nn.Module:
-    """Look in the local folder or cache first, and on the network only when its host can be found."""
-    from huggingface_hub import constants
-    from transformers import AutoModel
-
-    if Path(name_or_path).is_dir():
-        attempts = [True]
-    elif (
-        constants.HF_HUB_OFFLINE
-        or os.environ.get("TRANSFORMERS_OFFLINE")
-        or not _resolves(constants.ENDPOINT)
-    ):
-        attempts = [True]
-    else:
-        attempts = [True, False]
-    reason = ""
-    for local_only in attempts:
-        try:
-            return AutoModel.from_pretrained(name_or_path, local_files_only=local_only)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise MissingAssetError(
-        f"Backbone '{name_or_path}' was found neither as a local folder nor in the cache "
-        f"{constants.HF_HUB_CACHE} ({reason.rstrip('.')}); download it on a connected machine and set "
-        f"model.avatar.backbone to its folder, or to {RANDOM_TINY} for a trial run without pretrained "
-        "weights."
-    )
-
-
-def _resolves(endpoint: str) -> bool:
-    """Whether the host has an address: saves the hub's retries on a machine without a network."""
-    with contextlib.suppress(OSError):
-        return bool(socket.getaddrinfo(urlparse(endpoint).hostname, 443))
-    return False
+        return Backbone(random_tiny(), RANDOM_TINY, precision, chunk)
+    network, normalisation = load_network(name_or_path)
+    return Backbone(network, name_or_path, precision, chunk, normalisation)

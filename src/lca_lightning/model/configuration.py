@@ -14,8 +14,8 @@ class AvatarModelConfig:
     """Configuration of ``AvatarModel``; the defaults are the paper's size (``configs/model/base.yaml``).
 
     Args:
-        backbone: Frozen image encoder: ``sapiens-0.3b`` to ``sapiens-2b``, a Sapiens checkpoint file, the id or
-            local folder of a ``transformers`` vision model, or ``random-tiny``.
+        backbone: Frozen image encoder: ``sapiens-0.3b`` to ``sapiens-2b``, a Sapiens checkpoint file, the id
+            or local folder of a ``transformers`` vision model, or ``random-tiny``.
         backbone_precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, float32 elsewhere.
         backbone_chunk: Images encoded at a time, so that many views fit beside the encoder.
         max_views: Most photos of one avatar; memory grows with them (ours).

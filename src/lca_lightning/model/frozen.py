@@ -39,8 +39,12 @@ class FrozenNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenNetwork:
         super()._apply(fn, recurse)
-        self._shared.network._apply(fn, recurse)
+        self._shared.network._apply(self._placement(fn))
         return self
+
+    def _placement(self, fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """What a move such as ``.to(device)`` does to the network's tensors; subclasses may keep a type."""
+        return fn
 
     @property
     def parameter_count(self) -> int:

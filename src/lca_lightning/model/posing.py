@@ -8,46 +8,45 @@ import torch
 from torch import Tensor
 
 from lca_lightning.batch import Driving
+from lca_lightning.geometry.kinematics import Skeleton
 from lca_lightning.geometry.rotations import matrix_to_quaternion, polar_rotation, quaternion_multiply
 from lca_lightning.geometry.skinning import apply_blended, blend_transforms
+from lca_lightning.geometry.skinning_cpu import skin_motion_cpu
 from lca_lightning.model.attributes import CanonicalGaussians
 from lca_lightning.rendering.renderer import Gaussians
-from lca_lightning.rig.rig import Rig, RigPose
 
 
 class SkinMotion(NamedTuple):
     """How the skin under each Gaussian moves in each frame.
 
     Args:
-        blended_BTG44: Blended rest-to-posed transforms.
+        blended_BTG34: Upper rows of the blended rest-to-posed transforms.
         rotations_BTG4: Quaternions ``wxyz`` of their polar factors.
     """
 
-    blended_BTG44: Tensor
+    blended_BTG34: Tensor
     rotations_BTG4: Tensor
 
 
-def skin_motion(rig: Rig, weights_GJ: Tensor, identity_BI: Tensor, driving: Driving) -> SkinMotion:
+def skin_motion(skeleton: Skeleton, weights_GJ: Tensor, driving: Driving) -> SkinMotion:
     """Blend joint transforms for every Gaussian and frame.
 
     Args:
-        rig: Source of the joint transforms.
+        skeleton: Bones of ``B`` subjects.
         weights_GJ: Skinning weights of the Gaussians.
-        identity_BI: Whose bone lengths are used.
         driving: Poses ``(B, T)``.
 
     Returns:
         Transforms and rotations, float32.
     """
-    transforms_BTJ44 = torch.stack([
-        rig.joint_transforms(identity_I[None], RigPose(rotations_TJ3, translation_T3))
-        for identity_I, rotations_TJ3, translation_T3 in zip(
-            identity_BI, driving.rotations_BTJ3, driving.translation_BT3, strict=True
-        )
-    ])  # fmt: skip
-    shape = transforms_BTJ44.shape[:2]
-    blended = blend_transforms(weights_GJ, transforms_BTJ44.flatten(0, 1))
-    rotations = matrix_to_quaternion(polar_rotation(blended[..., :3, :3]))
+    transforms_BTJ44 = skeleton.transforms(driving.rotations_BTJ3, driving.translation_BT3)
+    shape, flat = transforms_BTJ44.shape[:2], transforms_BTJ44.flatten(0, 1)
+    needs_gradient = torch.is_grad_enabled() and (flat.requires_grad or weights_GJ.requires_grad)
+    if flat.device.type == "cpu" and not needs_gradient:
+        blended, rotations = skin_motion_cpu(weights_GJ, flat)
+    else:
+        blended = blend_transforms(weights_GJ, flat)[..., :3, :]
+        rotations = matrix_to_quaternion(polar_rotation(blended[..., :3]))
     return SkinMotion(blended.unflatten(0, shape), rotations.unflatten(0, shape))
 
 
@@ -68,7 +67,7 @@ def pose_gaussians(attributes: CanonicalGaussians, motion: SkinMotion) -> list[l
         points, quaternions, scales, opacities, colors = (
             part[:, None] for part in (points, quaternions, scales, opacities, colors)
         )
-    means = apply_blended(motion.blended_BTG44, points.expand(*motion.blended_BTG44.shape[:3], 3))
+    means = apply_blended(motion.blended_BTG34, points.expand(*motion.blended_BTG34.shape[:3], 3))
     turned = quaternion_multiply(motion.rotations_BTG4, quaternions)
     frames = means.shape[1]
     static = scales.shape[1] == 1

@@ -12,8 +12,8 @@ from lca_lightning.errors import ConfigError
 from lca_lightning.losses.cropping import crop_squares, mask_box
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss, composite
 from lca_lightning.losses.regularization import position_penalty, region_factors, scale_penalty
-from lca_lightning.model.avatar_model import AvatarOutput, Frames
 from lca_lightning.model.attributes import CanonicalGaussians
+from lca_lightning.model.avatar_model import AvatarOutput, Frames
 
 
 def test_position_penalty_by_hand() -> None:

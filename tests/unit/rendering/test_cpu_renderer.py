@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lca_lightning.kernels import compilation
+from lca_lightning.kernels.threads import balanced_bounds, even_bounds, run_chunks
 from lca_lightning.rendering import Gaussians, choose_renderer
-from lca_lightning.rendering.cpu import compilation
 from lca_lightning.rendering.cpu.autograd import Cloud, View, make_plan
-from lca_lightning.rendering.cpu.threads import balanced_bounds, even_bounds, run_chunks
 from tests.parity.rendering_scenes import HEIGHT, NAMES, WIDTH, gradients, make_scene, render
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lca_lightning.rendering.cpu.compilation import compiled
+from lca_lightning.kernels.compilation import compiled
 from lca_lightning.rendering.renderer import ALPHA_CUTOFF, ALPHA_LIMIT, TILE_SIZE, TRANSMITTANCE_STOP
 
 Array = Any

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lca_lightning.rendering.cpu.compilation import compiled
+from lca_lightning.kernels.compilation import compiled
 from lca_lightning.rendering.renderer import (
     ALPHA_CUTOFF,
     EXTENT_SIGMAS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lca_lightning.rendering.cpu.compilation import compiled
+from lca_lightning.kernels.compilation import compiled
 
 Array = Any
 RADIX_BITS = 11

@@ -33,7 +33,7 @@ def _helpers(count: int) -> ThreadPoolExecutor:
     key = (os.getpid(), count)
     with _lock:
         if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(count, thread_name_prefix="lca-render")
+            _pools[key] = ThreadPoolExecutor(count, thread_name_prefix="lca-kernel")
         return _pools[key]
 
 

@@ -1,0 +1,1 @@
+"""How compiled CPU kernels are built, cached and shared between threads."""
