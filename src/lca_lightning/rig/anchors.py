@@ -189,7 +189,7 @@ def _sample_surface(
     normal = normals[triangle] / np.maximum(areas[triangle, None], 1e-12)
     weights = _blend_weights(rig, faces[triangle], barycentric)
     position = (corners[triangle] * barycentric[..., None]).sum(1)
-    return _SurfacePoints(triangle, barycentric, position, normal, finger_of_joint(rig)[weights.argmax(1)])
+    return _SurfacePoints(triangle, barycentric, position, normal, np.array(rig.finger_J)[weights.argmax(1)])
 
 
 def _blend_weights(rig: Rig, corners_P3: np.ndarray, barycentric_P3: np.ndarray) -> np.ndarray:
@@ -253,21 +253,10 @@ def _spacing(position_G3: np.ndarray) -> np.ndarray:
     return np.maximum(distance[:, 1:].mean(1), 1e-4)
 
 
-def finger_of_joint(rig: Rig) -> np.ndarray:
-    """Finger label of each joint, -1 for joints that belong to no finger; hands have different labels."""
-    labels: dict[str, int] = {}
-    finger = np.full(len(rig.joint_names), -1)
-    for index, name in enumerate(rig.joint_names):
-        if name.startswith("finger"):
-            digit = name.split("-")[0] + name[-1]
-            finger[index] = labels.setdefault(digit, len(labels))
-    return finger
-
-
 def _gaussian_weights(rig: Rig, corners_G3: np.ndarray, barycentric_G3: np.ndarray) -> Tensor:
     """Interpolated skinning weights; beside the strongest finger, other fingers' shares go to the hand."""
     weights = _blend_weights(rig, corners_G3, barycentric_G3)
-    finger = finger_of_joint(rig)
+    finger = np.array(rig.finger_J)
     totals = np.stack([weights[:, finger == label].sum(1) for label in range(finger.max() + 1)], 1)
     strongest = totals.argmax(1)
     for joint in np.flatnonzero(finger >= 0):

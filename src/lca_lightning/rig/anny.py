@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lca_lightning.errors import check_shape
 from lca_lightning.geometry.kinematics import Skeleton, ancestor_steps
@@ -23,7 +22,7 @@ from lca_lightning.geometry.rotations import (
     matrix_to_rotation_vector,
     nearest_rotation,
 )
-from lca_lightning.rig.rig import REGIONS, Rig, RigPose
+from lca_lightning.rig.rig import REGIONS, Rig, RigPose, number_fingers
 
 PHENOTYPES = (
     "gender", "age", "muscle", "weight", "height", "proportions", "cupsize", "firmness",
@@ -69,6 +68,8 @@ class AnnyRig(Rig):
             for index, name in enumerate(self.joint_names)
             if not name.startswith(("root", "toe", "eye"))
         )
+        self.eye_joints = (self.joint_names.index("eye.L"), self.joint_names.index("eye.R"))
+        self.finger_J = number_fingers([_finger(name) for name in self.joint_names])
         self._variations: list[str] = metadata["phenotype_variations"]
         self._register_asset(asset, metadata)
         self._buffer("_ancestors", ancestor_steps(self.joint_parents))
@@ -163,31 +164,6 @@ class AnnyRig(Rig):
         root = self.canonical_joints(neutral)[:, 0]
         return RigPose(vectors.expand(batch, -1, -1).clone(), root.expand(batch, -1).clone())
 
-    def with_gaze(self, rotations_BJ3: Tensor, gaze_B8: Tensor) -> Tensor:
-        """Turn the eyes so that each looks along its gaze vector.
-
-        Args:
-            rotations_BJ3: Rotation vectors in radians, ``(B, J, 3)``.
-            gaze_B8: Left eye's unit vector in the head frame, (0, 0, 1) straight ahead, its validity, then
-                the right eye's.
-
-        Returns:
-            A copy with the eye joints replaced where the validity exceeds one half, ``(B, J, 3)``.
-        """
-        turned = rotations_BJ3.clone()
-        ahead = rotations_BJ3.new_tensor([0.0, 0.0, 1.0])
-        for start, joint in ((0, "eye.L"), (4, "eye.R")):
-            direction = functional.normalize(gaze_B8[..., start : start + 3], dim=-1)
-            axis = torch.linalg.cross(ahead.expand_as(direction), direction)
-            sine = axis.norm(dim=-1, keepdim=True)
-            angle = torch.atan2(sine, direction[..., 2:])
-            index = self.joint_names.index(joint)
-            valid = gaze_B8[..., start + 3 : start + 4] > 0.5
-            turned[..., index, :] = torch.where(
-                valid, axis / sine.clamp(min=1e-8) * angle, turned[..., index, :]
-            )
-        return turned
-
     def _coefficients(self, identity_BI: Tensor) -> Tensor:
         """Blend-shape coefficients of phenotypes and local changes, ``(B, N)``."""
         check_shape("identity_BI", identity_BI, ("B", len(self.identity_names)))
@@ -230,6 +206,11 @@ def _hat_functions(value_B: Tensor, anchors: Tensor) -> Tensor:
     return weights.scatter(1, upper[:, None] - 1, (1 - share)[:, None]).scatter(
         1, upper[:, None], share[:, None]
     )
+
+
+def _finger(name: str) -> str | None:
+    """Digit and side of a joint such as ``finger2-1.L``."""
+    return name.split("-")[0] + name[-1] if name.startswith("finger") else None
 
 
 def _read_asset() -> dict[str, np.ndarray]:

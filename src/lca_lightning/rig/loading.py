@@ -32,7 +32,7 @@ def load_rig(name: str = "anny", asset: str | Path | None = None) -> Rig:
     if name == "anny":
         if asset is not None:
             raise ConfigError(
-                "The rig 'anny' takes no asset; remove model.avatar.rig_asset or set model.avatar.rig to 'mhr'."
+                "The rig 'anny' takes no asset; leave out model.avatar.rig_asset or set model.avatar.rig=mhr."
             )
         return AnnyRig()
     if name == "mhr":
@@ -61,10 +61,10 @@ def find_mhr_asset(asset: str | Path | None = None) -> Path:
     for path in tried:
         if Path(path).is_file():
             if path != tried[0]:
-                _log.warning("The MHR asset %s is not on this machine; using $%s, %s.", asset, MHR_VARIABLE, path)
+                _log.warning("The MHR asset %s is not on this machine; using %s instead.", asset, path)
             return Path(path)
     found = f"not at {' nor at '.join(tried)}" if tried else "not named"
     raise MissingAssetError(
-        f"The rig 'mhr' needs its asset mhr_model.pt, which is {found}; get it with `curl -LO {_MHR_URL}` and "
-        f"`unzip assets.zip`, and give its path as model.avatar.rig_asset or in ${MHR_VARIABLE}."
+        f"The rig 'mhr' needs its asset mhr_model.pt, which is {found}; get it with `curl -LO {_MHR_URL}` "
+        f"and `unzip assets.zip`, and give its path as model.avatar.rig_asset or in ${MHR_VARIABLE}."
     )

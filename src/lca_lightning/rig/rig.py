@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lca_lightning.errors import check_shape
 from lca_lightning.geometry.kinematics import Skeleton
@@ -45,6 +47,8 @@ class Rig(nn.Module, ABC):
         identity_names: ``I`` names of the identity values.
         expression_names: ``E`` names of the expression coefficients.
         driving_joints: Joints whose rotations drive pose-dependent correctives.
+        eye_joints: Left and right eye.
+        finger_J: Finger each joint belongs to, counted over both hands from 0, or -1.
         template_vertices_V3: Canonical (rest) mesh of the neutral identity, metres.
         faces_F3: Triangles.
         uv_coordinates_U2: Texture coordinates in [0, 1], v upwards.
@@ -60,6 +64,8 @@ class Rig(nn.Module, ABC):
     identity_names: tuple[str, ...]
     expression_names: tuple[str, ...]
     driving_joints: tuple[int, ...]
+    eye_joints: tuple[int, int]
+    finger_J: tuple[int, ...]
     template_vertices_V3: Tensor
     faces_F3: Tensor
     uv_coordinates_U2: Tensor
@@ -121,9 +127,28 @@ class Rig(nn.Module, ABC):
             return skeleton.transforms(pose.rotations_BJ3[None], pose.translation_B3[None])[0]
         return skeleton.transforms(pose.rotations_BJ3[:, None], pose.translation_B3[:, None])[:, 0]
 
-    @abstractmethod
     def with_gaze(self, rotations_BJ3: Tensor, gaze_B8: Tensor) -> Tensor:
-        """Rotations ``(B, J, 3)`` with the eyes turned to gaze vectors where these are valid."""
+        """Turn the eyes so that each looks along its gaze vector.
+
+        Args:
+            rotations_BJ3: Rotation vectors in radians, ``(B, J, 3)``.
+            gaze_B8: Left eye's unit vector in the head frame, (0, 0, 1) straight ahead, its validity, then
+                the right eye's.
+
+        Returns:
+            A copy with the eye joints replaced where the validity exceeds one half, ``(B, J, 3)``.
+        """
+        turned = rotations_BJ3.clone()
+        ahead = rotations_BJ3.new_tensor([0.0, 0.0, 1.0])
+        for start, joint in zip((0, 4), self.eye_joints, strict=True):
+            direction = functional.normalize(gaze_B8[..., start : start + 3], dim=-1)
+            axis = torch.linalg.cross(ahead.expand_as(direction), direction)
+            sine = axis.norm(dim=-1, keepdim=True)
+            angle = torch.atan2(sine, direction[..., 2:])
+            valid = gaze_B8[..., start + 3 : start + 4] > 0.5
+            vector = axis / sine.clamp(min=1e-8) * angle
+            turned[..., joint, :] = torch.where(valid, vector, turned[..., joint, :])
+        return turned
 
     def posed_joints(self, identity_BI: Tensor, pose: RigPose) -> Tensor:
         """World positions of the joints, metres, ``(B, J, 3)``."""
@@ -160,3 +185,9 @@ class Rig(nn.Module, ABC):
     @abstractmethod
     def rest_pose(self, batch: int = 1) -> RigPose:
         """The pose whose joint transforms are the identity for the template."""
+
+
+def number_fingers(fingers: Sequence[str | None]) -> tuple[int, ...]:
+    """Number the fingers that joints belong to in the order they appear; -1 for None."""
+    names = list(dict.fromkeys(finger for finger in fingers if finger is not None))
+    return tuple(-1 if finger is None else names.index(finger) for finger in fingers)

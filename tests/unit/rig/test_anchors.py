@@ -8,7 +8,6 @@ import torch
 
 from lca_lightning.errors import ConfigError
 from lca_lightning.rig import REGIONS, Anchors, sample_anchors
-from lca_lightning.rig.anchors import finger_of_joint
 from lca_lightning.rig.anny import AnnyRig
 
 FACE = REGIONS.index("face")
@@ -33,7 +32,7 @@ def test_the_face_gets_the_share_it_is_given(rig: AnnyRig) -> None:
 
 def test_no_gaussian_mixes_two_fingers(rig: AnnyRig) -> None:
     dense = sample_anchors(rig, 2048, 8)
-    finger = torch.from_numpy(finger_of_joint(rig))
+    finger = torch.tensor(rig.finger_J)
     totals = torch.stack([dense.weights_GJ[:, finger == f].sum(1) for f in range(int(finger.max()) + 1)], 1)
     assert ((totals > 0).sum(1) <= 1).all()
     hands = dense.regions_G == REGIONS.index("hand")
@@ -43,7 +42,7 @@ def test_no_gaussian_mixes_two_fingers(rig: AnnyRig) -> None:
 
 def test_gaussians_of_an_anchor_stay_on_its_finger(rig: AnnyRig) -> None:
     dense = sample_anchors(rig, 2048, 8)
-    finger = finger_of_joint(rig)
+    finger = np.array(rig.finger_J)
     labels = finger[dense.weights_GJ.argmax(1).numpy()].reshape(2048, 8)
     for row in labels:
         assert len(np.unique(row[row >= 0])) <= 1
