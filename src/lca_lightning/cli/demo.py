@@ -80,6 +80,7 @@ def _train(data: Path, run_directory: Path, checkpoint: Path, steps: int) -> Non
         _lca("fit", "--ckpt_path", checkpoint, "--trainer.max_steps", steps)
         return
     _lca("fit", "--config", RECIPE, "--data.init_args.root", data, "--trainer.max_steps", steps,
+         "--model.optimizer.warmup_steps", min(20, steps),
          "--trainer.devices", 1, "--run_dir", run_directory)  # fmt: skip
 
 

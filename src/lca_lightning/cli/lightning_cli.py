@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import lca_data_modules  # also makes the data modules known by their short names
@@ -36,11 +37,13 @@ from lca_lightning.errors import ConfigError, UsageError
 from lca_lightning.rendering.selection import choose_renderer
 from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
 from lca_lightning.training.callbacks.image_grids import ImageGrids
+from lca_lightning.training.callbacks.interruption import STOPPING
 from lca_lightning.training.callbacks.progress import Progress
 from lca_lightning.training.callbacks.throughput import Throughput
 from lca_lightning.training.checkpoint_writing import AtomicCheckpointIO
 from lca_lightning.training.checkpoints import BLOCK, check_block, read_checkpoint
 from lca_lightning.training.module import LCALightningModule
+from lca_lightning.training.optim import OptimizerConfig
 from lca_lightning.writing import refuse_unwritable, write_text
 
 CALLBACKS = {
@@ -143,7 +146,13 @@ class LCALightningCLI(LightningCLI):
         device = "cuda" if _runs_on_cuda(config.trainer.accelerator) else "cpu"
         choose_renderer(config.model.avatar.renderer, device)
         _check_data_root(config)
-        if config.model.init_from:
+        if self.verb == "fit" and config.trainer.max_steps > 0:
+            OptimizerConfig(**vars(config.model.optimizer)).check_length(config.trainer.max_steps)
+        if config.model.init_from and config.ckpt_path:
+            both = option_values(self.words, "--model.init_from")
+            if both and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                print(f"Continuing {config.ckpt_path}; model.init_from was read when that run began.")
+        elif config.model.init_from:
             source = checked_file(config.model.init_from, "model.init_from")
             check_block(read_checkpoint(source)[BLOCK], str(source), rig=config.model.avatar.rig)
         label = run_label(self.words)
@@ -176,15 +185,16 @@ class LCALightningCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and on Ctrl-C report it as such: Lightning would exit with status 1."""
-        handler = signal.getsignal(signal.SIGINT)
+        handlers = {number: signal.getsignal(number) for number in STOPPING}
         try:
             super()._run_subcommand(subcommand)
         except SystemExit as stop:
-            if self.trainer.interrupted:
+            if self.trainer.interrupted and stop.code == 1:
                 raise KeyboardInterrupt from stop
             raise
         finally:
-            signal.signal(signal.SIGINT, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 _EXPECTED = (  # what Lightning warns about and we do on purpose

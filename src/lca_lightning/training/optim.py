@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -35,6 +35,10 @@ class OptimizerConfig:
         layer_decay: Gamma of the layer-wise decay; 1 is none, 0 freezes the encoder.
         nonfinite_patience: Consecutive steps with a loss or gradient that is not finite, each skipped, after
             which the run stops.
+        sharded: Spread AdamW's averages over the processes (ZeRO stage 1) instead of keeping all on each.
+
+    Raises:
+        ConfigError: A value is out of range, or two contradict each other.
     """
 
     learning_rate: float = 2e-4
@@ -45,15 +49,52 @@ class OptimizerConfig:
     final_fraction: float = 0.0
     layer_decay: float = 1.0
     nonfinite_patience: int = 3
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.layer_decay <= 1.0:
             raise ConfigError(f"model.optimizer.layer_decay must lie in [0, 1], got {self.layer_decay}.")
         if self.learning_rate <= 0.0:
             raise ConfigError(f"model.optimizer.learning_rate must be positive, got {self.learning_rate}.")
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ConfigError(f"model.optimizer.betas must be two values in [0, 1), got {list(self.betas)}.")
+        for name in ("weight_decay", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"model.optimizer.{name} must not be negative, got {getattr(self, name)}.")
+        if not 0.0 <= self.final_fraction <= 1.0:
+            raise ConfigError(
+                f"model.optimizer.final_fraction must lie in [0, 1], got {self.final_fraction}."
+            )
+        if self.total_steps is not None:
+            self._check_warmup("model.optimizer.total_steps", self.total_steps)
         if self.nonfinite_patience < 1:
             raise ConfigError(
                 f"model.optimizer.nonfinite_patience must be at least 1, got {self.nonfinite_patience}."
+            )
+
+    def check_length(self, max_steps: int) -> None:
+        """Refuse a run whose length contradicts the schedule.
+
+        Args:
+            max_steps: Optimiser steps of the run.
+
+        Raises:
+            ConfigError: The warm-up outlasts the run, or the rate is zero for the rest of it.
+        """
+        if self.total_steps is None:
+            self._check_warmup("trainer.max_steps", max_steps)
+        elif self.total_steps < max_steps and self.final_fraction == 0.0:
+            raise ConfigError(
+                f"model.optimizer.total_steps ({self.total_steps}) ends before trainer.max_steps"
+                f" ({max_steps}): nothing would be learned after it; raise it, leave it out, or set"
+                " model.optimizer.final_fraction above 0."
+            )
+
+    def _check_warmup(self, key: str, steps: int) -> None:
+        if self.warmup_steps > steps:
+            raise ConfigError(
+                f"model.optimizer.warmup_steps ({self.warmup_steps}) is longer than {key} ({steps}): the"
+                " learning rate would never reach its peak; lower the one or raise the other."
             )
 
 
@@ -147,7 +188,7 @@ def schedule_factor(step: int, warmup_steps: int, total_steps: int, final_fracti
 def build_optimizer(
     model: nn.Module, layers: int, config: OptimizerConfig, total_steps: int
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """Build AdamW and its schedule.
+    """Build AdamW and its schedule; sharded over the processes when so configured and there are several.
 
     Args:
         model: The avatar model.
@@ -157,8 +198,19 @@ def build_optimizer(
 
     Returns:
         The optimiser, and a schedule to step once per optimiser step.
+
+    Raises:
+        ConfigError: The schedule contradicts the length of the run.
     """
-    optimizer = AdamW(parameter_groups(model, layers, config), lr=config.learning_rate, betas=config.betas)
+    config.check_length(total_steps)
+    groups, rate = parameter_groups(model, layers, config), config.learning_rate
+    optimizer: torch.optim.Optimizer
+    if config.sharded and distributed.is_initialized() and distributed.get_world_size() > 1:
+        from lca_lightning.training.sharded import ShardedAdamW  # its imports are slow
+
+        optimizer = ShardedAdamW(groups, lr=rate, betas=config.betas)
+    else:
+        optimizer = AdamW(groups, lr=rate, betas=config.betas)
     length = config.total_steps or total_steps
 
     def factor(step: int) -> float:

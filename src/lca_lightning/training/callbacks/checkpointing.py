@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lca_lightning.errors import ConfigError
+from lca_lightning.training.callbacks.interruption import StopRequest
 
 
 class RollingCheckpoint(Checkpoint):
-    """Write ``last.ckpt`` by steps or minutes and at the end, ``interrupted.ckpt`` on an exception.
+    """Write ``last.ckpt`` by steps or minutes, at the end and when a signal asks the run to stop.
 
-    The exception has a file of its own: a run that ends in NaN must not overwrite its last good weights.
+    Another exception gets ``interrupted.ckpt``: a run that ends in NaN must not overwrite its last good
+    weights. Of several processes, only one may have failed, and nothing is written then.
 
     Args:
         every_n_steps: Optimiser steps between two writes, 0 for never.
@@ -25,40 +28,69 @@ class RollingCheckpoint(Checkpoint):
     def __init__(self, every_n_steps: int = 1000, every_n_minutes: float = 15.0) -> None:
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
-        self._saved_step = -1
+        self.stop = StopRequest()
+        self._step = self._saved_step = -1
         self._saved_at = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the signals before loading processes start: they would die of them."""
+        self.stop.listen()
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the signals that Lightning has claimed in the meantime."""
+        self.stop.listen()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting from the step the run starts at."""
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self.stop.listen()
+        self._step = self._saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write when the step or the time says so."""
+        """After an optimiser step, write when the step, the time or a signal says so."""
         step = trainer.global_step
-        if step == self._saved_step:
+        if step == self._step:  # gradients are being accumulated: they are in no checkpoint
             return
+        self._step = step
+        late = self.every_n_minutes > 0 and time.monotonic() - self._saved_at > 60.0 * self.every_n_minutes
+        number, by_time = self.stop.agree(trainer, late)
         by_step = self.every_n_steps > 0 and step % self.every_n_steps == 0
-        by_time = self.every_n_minutes > 0 and time.monotonic() - self._saved_at > 60.0 * self.every_n_minutes
-        if trainer.world_size > 1:  # clocks differ between processes, and all must write together
-            by_time = bool(trainer.strategy.broadcast(by_time))
-        if by_step or by_time:
+        if by_step or by_time or number:
             self._save(trainer, "last.ckpt")
+        if number:
+            self.stop.leave(trainer, number)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the final state."""
         if trainer.global_step != self._saved_step:
             self._save(trainer, "last.ckpt")
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the signals alone again."""
+        self.stop.release()
+
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Write what was learned since the last checkpoint, unless only one of several processes failed."""
-        everywhere = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        """Write what was learned since the last checkpoint; several processes cannot agree to do so now."""
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if not fitting or (trainer.world_size > 1 and not everywhere):
-            return
-        if trainer.global_step not in (0, self._saved_step):
+        if fitting and trainer.world_size == 1 and trainer.global_step not in (0, self._saved_step):
             self._save(trainer, "interrupted.ckpt")
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on from averaged weights as if they were the trained ones.
+
+        Raises:
+            ConfigError: The run averaged its weights, this one does not.
+        """
+        averaging = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if trainer.state.fn == TrainerFn.FITTING and "averaging_state" in checkpoint and not averaging:
+            raise ConfigError(
+                f"{trainer.ckpt_path} is of a run that averages its weights; add `--config overlay/ema` to"
+                " continue it, or start from the average by model.init_from."
+            )
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
