@@ -135,7 +135,7 @@ def _comparisons(measurements: list[Measurement]) -> list[str]:
     header = f"{'what':<{width}}  {'ours ms':>9}  {'rival':<{rivals}}  {'rival ms':>9}  {'ratio':>6}  10-90%"
     rows = (
         f"{m.name:<{width}}  {_number(m.ours_ms):>9}  {m.rival:<{rivals}}  {_number(m.rival_ms):>9}  "
-        f"{m.ratio:>6.3f}  {m.spread[0]:.3f}-{m.spread[1]:.3f} (outputs agree to {m.difference:.0e})"
+        f"{m.ratio:>6.3f}  {m.spread[0]:.3f}-{m.spread[1]:.3f} ({m.compared} agree to {m.difference:.0e})"
         for m in measurements
     )
     return [header, *rows]

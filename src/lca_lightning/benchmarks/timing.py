@@ -26,10 +26,12 @@ class Agreement:
     Args:
         difference: Largest difference that was found.
         tolerance: Largest one that is allowed.
+        of: What was compared.
     """
 
     difference: float
     tolerance: float
+    of: str = "outputs"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Measurement:
         spread: Their 10th and 90th percentile.
         difference: Largest difference of the outputs, found before anything was timed.
         rounds: Timed turns of each side.
+        compared: What of both sides agrees.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Measurement:
     spread: tuple[float, float]
     difference: float
     rounds: int
+    compared: str = "outputs"
 
 
 def check_agreement(
@@ -138,6 +142,7 @@ def compare(
         spread_of(ratios),
         agreement.difference,
         rounds,
+        agreement.of,
     )
 
 
