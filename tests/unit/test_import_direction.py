@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lca_lightning"
-BASE = {"errors", "batch", "writing"}
+BASE = {"errors", "batch", "writing", "kernels"}
 BODY = BASE | {"geometry", "rig", "weights"}
 ALLOWED = {
     "errors": set(),
     "batch": {"errors"},
     "writing": {"errors"},
+    "kernels": {"errors"},
     "geometry": BASE,
     "weights": set(),
     "rig": BASE | {"geometry", "weights"},
