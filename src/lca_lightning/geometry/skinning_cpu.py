@@ -51,12 +51,13 @@ def skin_motion_cpu(weights_GJ: Tensor, transforms_TJ44: Tensor) -> tuple[Tensor
 
 def _strongest(weights_GJ: Tensor) -> tuple[Array, Array]:
     """The joints that move each point and their shares, strongest first; found once for each tensor."""
+    current = 0 if weights_GJ.is_inference() else weights_GJ._version  # inference tensors count no changes
     version, arrays = _compressed.get(weights_GJ, (None, None))
-    if version != weights_GJ._version:
+    if version != current:
         most = max(1, int((weights_GJ != 0).sum(1).max()))
         values, joints = weights_GJ.detach().topk(most, dim=1)
         arrays = joints.to(torch.int32).numpy(), values.contiguous().numpy()
-        _compressed[weights_GJ] = (weights_GJ._version, arrays)
+        _compressed[weights_GJ] = (current, arrays)
     return arrays
 
 
