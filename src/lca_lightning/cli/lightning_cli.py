@@ -36,6 +36,7 @@ from lca_lightning.datasets.format import Dataset
 from lca_lightning.errors import ConfigError, UsageError
 from lca_lightning.rendering.selection import choose_renderer
 from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
+from lca_lightning.training.callbacks.data_wait import DataWait
 from lca_lightning.training.callbacks.image_grids import ImageGrids
 from lca_lightning.training.callbacks.interruption import STOPPING
 from lca_lightning.training.callbacks.progress import Progress
@@ -125,7 +126,8 @@ class LCALightningCLI(LightningCLI):
         if given and given[-1] not in ("null", "None"):
             read_checkpoint(given[-1])
             if self.verb != "fit" or not named:
-                words = ["--config", f"{FROM_CHECKPOINT}{given[-1]}", *words]
+                machine = [] if self.verb == "fit" else _THIS_MACHINE
+                words = ["--config", f"{FROM_CHECKPOINT}{given[-1]}", *machine, *words]
         elif not named and not {"--help", "--print_config"} & set(words):
             raise UsageError(_NO_RECIPE.format(verb=self.verb))
         try:
@@ -169,6 +171,8 @@ class LCALightningCLI(LightningCLI):
         if config.logger is None or config.logger is True:
             logs = TensorBoardLogger(self.run_directory, name="tensorboard", version="")
             kwargs["logger"] = logs if self.verb == "fit" else False
+        if config.profiler is None:
+            kwargs["profiler"] = DataWait()
         own = [Throughput()] if config.enable_progress_bar is False else [Throughput(), Progress()]
         self.trainer_defaults["callbacks"] = own
         trainer = super().instantiate_trainer(**kwargs)
@@ -206,6 +210,11 @@ _EXPECTED = (  # what Lightning warns about and we do on purpose
     "Total length of .list. across ranks is zero",  # no validation split
     "isinstance.treespec, LeafSpec",
 )
+# A checkpoint's configuration names the machines it was trained on, which a test does not need.
+_THIS_MACHINE = [
+    f"--trainer.{key}={value}"
+    for key, value in {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}.items()
+]
 _NO_RECIPE = "`lca {verb}` needs --config RECIPE or --ckpt_path FILE; `lca recipes` lists the recipes."
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.augment import AugmentationConfig, recolor
@@ -22,6 +20,9 @@ from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.checkpoints import BLOCK, check_block, check_shapes, initialise, make_block
 from lca_lightning.training.draws import StepDraws, draw_step, seed_of, step_place
 from lca_lightning.training.evaluation import TestReport
+from lca_lightning.training.flops import StepFlopCounter, step_shape
+from lca_lightning.training.gradients import gradient_norms
+from lca_lightning.training.guard import Attempt, NonFiniteGuard
 from lca_lightning.training.optim import OptimizerConfig, build_optimizer, freeze_by_gamma
 from lca_lightning.training.pictures import Rendered
 
@@ -56,7 +57,8 @@ class LCALightningModule(pl.LightningModule):
         self.test_scores: MaskedProtocol | None = None
         self.report = TestReport()
         self.rendered: tuple[Batch, Rendered] | None = None  # the last batch, as it was learned from
-        self._count_flops = True
+        self.guard = NonFiniteGuard(optimizer.nonfinite_patience)
+        self.flops = StepFlopCounter(eager=avatar.compile)
         freeze_by_gamma(self.model, optimizer.layer_decay)
 
     def setup(self, stage: str) -> None:
@@ -94,16 +96,31 @@ class LCALightningModule(pl.LightningModule):
             self.avatar.identity_dropout,
         )
         batch = recolor(batch, draws.recoloring)
-        output = self._forward_counted(batch, draws) if self._count_flops else self._forward(batch, draws)
-        terms = self.losses(output, batch.targets)
-        self._check_finite(terms, batch)
-        self._remember(batch, output)
-        logged = {f"train/{name}": value.detach() for name, value in terms.items() if name != "total"}
-        self.log_dict(logged, batch_size=batch.size)
-        self.log("train/loss", terms["total"].detach(), batch_size=batch.size)
-        rate = self.trainer.optimizers[0].param_groups[-1]["lr"]
-        self.log("train/learning_rate", rate, batch_size=batch.size)
-        return terms["total"]
+        self.flops.look_up(step_shape(batch), lambda: self._losses(batch, draws)[1]["total"], self.model)
+        try:
+            output, terms = self._losses(batch, draws)
+        except NonFiniteError as error:
+            self.flops.current = None
+            failure = str(error).split(";")[0].rstrip(".")
+            loss = self.guard.give_up(Attempt(batch, draws, {}, failure=failure), self.model.parameters())
+            self._log_terms({"total": loss.detach()}, batch.size)
+            return loss
+        detached = {name: value.detach() for name, value in terms.items()}
+        self.rendered = batch, Rendered.of(output)
+        self._log_terms(detached, batch.size)
+        return self.guard.watch(Attempt(batch, draws, detached, self.rendered[1]), terms["total"])
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradients before they are clipped; drop them if they are not finite."""
+        norms = gradient_norms(self.model)
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        folder = self._directory() / "nonfinite"
+        warning = self.guard.check(norms, self.model, self.global_step, folder)
+        if warning:
+            self.print(warning)
+        if every and (self.global_step + 1) % every == 0:
+            logged = {f"train/gradient_norm/{name}": norm for name, norm in norms.items()}
+            self.log_dict({**logged, "train/skipped_steps": float(self.guard.skipped)}, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure the batch."""
@@ -153,7 +170,7 @@ class LCALightningModule(pl.LightningModule):
 
     def _measure(self, scores: MaskedProtocol, batch: Batch) -> None:
         output = self.model(batch)
-        self._remember(batch, output)
+        self.rendered = batch, Rendered.of(output)
         predicted, targets = output.animated, batch.targets
         scores.update(
             predicted.images_BT3HW.float(),
@@ -167,54 +184,20 @@ class LCALightningModule(pl.LightningModule):
     def _place(self, batch_idx: int) -> str:
         return step_place(self.global_step, batch_idx % self.trainer.accumulate_grad_batches)
 
-    def _forward(self, batch: Batch, draws: StepDraws) -> AvatarOutput:
+    def _losses(self, batch: Batch, draws: StepDraws) -> tuple[AvatarOutput, dict[str, Tensor]]:
         background_BT3 = draws.background_BT3.to(batch.targets.images_BT3HW)
-        return self.model(batch, background_BT3, draws.on_template_B.to(self.device))
+        output = self.model(batch, background_BT3, draws.on_template_B.to(self.device))
+        return output, self.losses(output, batch.targets)
 
-    def _forward_counted(self, batch: Batch, draws: StepDraws) -> AvatarOutput:
-        """Run the first batch and say what its networks cost; rasterisation is not in the number."""
-        self._count_flops = False
-        uncounted = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-        with FlopCounterMode(display=False, custom_mapping=uncounted) as counter:
-            output = self._forward(batch, draws)
-        views, frames = int(batch.references.view_mask_BV.sum()), len(batch.frames[0])
-        cost = f"{counter.get_total_flops() / 1e9:.2f} GFLOP"
-        self.print(
-            f"Forward pass: {cost} for {batch.size} subject(s), {views} view(s), {frames} frame(s) each."
-        )
-        return output
-
-    def _remember(self, batch: Batch, output: AvatarOutput) -> None:
-        rendered = Rendered(
-            output.animated.images_BT3HW.detach(),
-            output.canonical.images_BT3HW.detach(),
-            output.animated.alphas_BT1HW.detach(),
-            output.background_BT3.detach(),
-        )
-        self.rendered = batch, rendered
-
-    def _check_finite(self, terms: Mapping[str, Tensor], batch: Batch) -> None:
-        """Stop at the first loss that is not a number, naming its term and frames.
-
-        Raises:
-            NonFiniteError: A term is NaN or infinite.
-        """
-        if bool(torch.isfinite(terms["total"])):
-            return
-        bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
-        named = [name for name in bad if name != "total"] or bad
-        raise NonFiniteError(
-            f"Loss term {', '.join(named)} is not finite at step {self.global_step}"
-            f" (frame {batch.frames[0][0]}); lower model.optimizer.learning_rate, or continue from last.ckpt."
+    def _log_terms(self, terms: dict[str, Tensor], batch_size: int) -> None:
+        named = {f"train/{name}": value for name, value in terms.items() if name != "total"}
+        rate = self.trainer.optimizers[0].param_groups[-1]["lr"]
+        self.log_dict(
+            {**named, "train/loss": terms["total"], "train/learning_rate": rate}, batch_size=batch_size
         )
 
     def _directory(self) -> Path:
         return Path(self.trainer.default_root_dir)
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Cost of the CPU's fused attention, which PyTorch does not count by itself."""
-    return int(sdpa_flop_count(query, key, value))
 
 
 def _means(scores: MaskedProtocol) -> dict[str, float]:

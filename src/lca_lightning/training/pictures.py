@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lca_lightning.batch import Batch
+from lca_lightning.model.avatar_model import AvatarOutput
 
 COLUMNS = ("references", "target", "animated", "canonical", "error", "mask")
 
@@ -28,6 +29,16 @@ class Rendered:
     canonical_BT3HW: Tensor
     alphas_BT1HW: Tensor
     background_BT3: Tensor
+
+    @staticmethod
+    def of(output: AvatarOutput) -> Rendered:
+        """Take them out of the model's output."""
+        return Rendered(
+            output.animated.images_BT3HW.detach(),
+            output.canonical.images_BT3HW.detach(),
+            output.animated.alphas_BT1HW.detach(),
+            output.background_BT3.detach(),
+        )
 
 
 def picture_row(batch: Batch, rendered: Rendered, subject: int, frame: int, references: int = 2) -> Tensor:
@@ -72,6 +83,26 @@ def picture_grid(batch: Batch, rendered: Rendered, rows: int) -> Tensor:
     subjects, frames = batch.targets.images_BT3HW.shape[:2]
     places = [(subject, frame) for frame in range(frames) for subject in range(subjects)][:rows]
     return torch.cat([picture_row(batch, rendered, *place) for place in places], dim=1)
+
+
+def batch_grid(batch: Batch, references: int = 4) -> Tensor:
+    """Lay out what a batch holds, one row a subject: reference photos, then all targets.
+
+    Args:
+        batch: On the CPU; pixels that are not finite are shown in magenta.
+        references: How many reference photos to show.
+
+    Returns:
+        Float sRGB picture ``(3, B H, (references + T) W)``.
+    """
+    height, width = batch.targets.images_BT3HW.shape[-2:]
+    rows = []
+    for subject, targets_T3HW in enumerate(batch.targets.images_BT3HW.float()):
+        photos = _reference_tiles(batch, subject, references, height, width)
+        rows.append(torch.cat([*photos, *targets_T3HW], dim=2))
+    grid_3HW = torch.cat(rows, dim=1)
+    magenta_311 = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+    return torch.where(torch.isfinite(grid_3HW).all(dim=0), grid_3HW, magenta_311).clamp(0.0, 1.0)
 
 
 def _reference_tiles(batch: Batch, subject: int, count: int, height: int, width: int) -> list[Tensor]:

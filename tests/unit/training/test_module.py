@@ -1,76 +1,24 @@
-"""Wiring of the module: reproducible steps, errors that name the loss term, gradients everywhere."""
+"""Wiring of the module: reproducible steps on any number of processes, gradients everywhere and logged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer
 
 from lca_data_modules import StudioDataModule
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.augment import AugmentationConfig
-from lca_lightning.errors import NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.module import LCALightningModule
 from lca_lightning.training.optim import OptimizerConfig
 from lca_lightning.training.pictures import COLUMNS, Rendered, picture_grid
-from tests.tiny_capture import write_capture
-
-SIZES = {
-    "width": 16,
-    "heads": 2,
-    "layers": 2,
-    "anchors": 64,
-    "gaussians_per_anchor": 2,
-    "decoder_hidden": 8,
-    "adaln_gate_init": 0.2,
-}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads on matrices this small only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, rig: AnnyRig) -> StudioDataModule:
-    root = write_capture(tmp_path_factory.mktemp("studio"), rig, {"ann": "train"}, 2, "studio")
-    return StudioDataModule(str(root), image_size=(64, 48), face_size=(32, 32), views=(1,), test_views=1)
-
-
-@pytest.fixture(scope="module")
-def batch(data: StudioDataModule) -> Batch:
-    return next(iter(data.train_dataloader()))
-
-
-def module(**optimizer: float) -> LCALightningModule:
-    """A tiny module, the same at every call."""
-    seed_everything(0, verbose=False)
-    return LCALightningModule(
-        AvatarModelConfig(backbone="random-tiny", **SIZES),
-        LossConfig(perceptual_weight=0.0),
-        OptimizerConfig(warmup_steps=1, **optimizer),
-        AugmentationConfig(),
-    )
-
-
-def quiet_trainer(folder: Path, steps: int) -> Trainer:
-    """Nothing but the loop."""
-    options = dict(
-        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, logger=False
-    )
-    return Trainer(max_steps=steps, accelerator="cpu", default_root_dir=folder, **options)
+from tests.unit.training.tiny_module import SIZES, module, quiet_trainer
 
 
 def test_every_trained_parameter_learns(data: StudioDataModule, tmp_path: Path) -> None:
@@ -95,12 +43,48 @@ def test_a_step_draws_from_seed_and_step_alone(batch: Batch) -> None:
     assert not torch.equal(torch.rand(3), first)
 
 
-def test_a_loss_that_is_no_number_names_its_term(batch: Batch) -> None:
-    subject = module()
-    terms = {"animated/l1": torch.tensor(1.0), "scale": torch.tensor(float("nan"))}
-    with pytest.raises(NonFiniteError, match=r"Loss term scale is not finite at step 0 \(frame ann_take/cam"):
-        subject._check_finite({**terms, "total": torch.tensor(float("nan"))}, batch)
-    subject._check_finite({"animated/l1": torch.tensor(1.0), "total": torch.tensor(1.0)}, batch)
+def losses_of(
+    subject: LCALightningModule, batch: Batch, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> torch.Tensor:
+    """The loss a process would compute at step 5, without a trainer around it."""
+    trainer = SimpleNamespace(accumulate_grad_batches=1, global_step=5, global_rank=rank)
+    trainer.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.0}])]
+    object.__setattr__(subject, "_trainer", trainer)
+    monkeypatch.setattr(subject, "log_dict", lambda *_, **__: None)
+    subject.model.train()
+    return subject.training_step(batch, 5).detach()
+
+
+def test_two_processes_compute_what_one_does_with_twice_the_batch(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = module(avatar={"identity_dropout": 0.5, "scale_limit_start": 0.05})
+    subject.augmentation = AugmentationConfig(recolor_probability=0.5)
+    both = losses_of(subject, Batch.collate([batch, batch]), 0, monkeypatch)
+    apart = [losses_of(subject, batch, rank, monkeypatch) for rank in (0, 1)]
+    torch.testing.assert_close(torch.stack(apart).mean(), both, rtol=1e-5, atol=1e-6)
+    assert abs(apart[0] - apart[1]) > 1e-3  # the same sample, drawn for differently
+
+
+def test_gradients_of_all_parts_are_logged_before_clipping(data: StudioDataModule, tmp_path: Path) -> None:
+    seen: list[dict[str, float]] = []
+
+    class Watch(Callback):
+        def on_before_zero_grad(self, trainer: Trainer, pl_module: LCALightningModule, _: object) -> None:
+            """Gradients as they were applied."""
+            clipped = [p.grad.norm() for p in pl_module.parameters() if p.grad is not None]
+            if clipped:
+                logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+                seen.append(logged | {"clipped": float(torch.stack(clipped).norm())})
+
+    options = dict(callbacks=[Watch()], gradient_clip_val=1e-3, log_every_n_steps=1)
+    quiet_trainer(tmp_path, 3, **options).fit(module(), datamodule=data)
+    norms = {name.rsplit("/")[-1]: value for name, value in seen[-1].items() if "gradient_norm" in name}
+    assert set(norms) == {"tokenizer", "encoder", "canonical_decoder", "pose_decoder", "total"}
+    parts = torch.tensor([value for name, value in norms.items() if name != "total"])
+    assert norms["total"] == pytest.approx(float(parts.norm()), rel=1e-5)
+    assert seen[-1]["clipped"] == pytest.approx(1e-3, rel=1e-3) and norms["total"] > 1e-2
+    assert seen[-1]["train/skipped_steps"] == 0
 
 
 def test_frozen_networks_stay_out_of_state_and_parameters() -> None:
