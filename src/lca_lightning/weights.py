@@ -1,4 +1,4 @@
-"""Weights and assets that are not part of the package: names, sizes, licences, and how to get them.
+"""Weights that are not part of the package: names, sizes, licences, and how to get them.
 
 The one source of this text: ``lca doctor`` lists it, and a run that misses one of them stops with it.
 """
@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SAPIENS_LICENCE = "CC-BY-NC-4.0: no commercial use"
-SAPIENS2_LICENCE = (
-    "Sapiens2 License: no surveillance, biometric processing, deepfakes, impersonation or military use, see "
-    "https://github.com/facebookresearch/sapiens2/blob/main/LICENSE.md"
-)
-MHR_ARCHIVE = "https://github.com/facebookresearch/MHR/releases/download/v1.0.1/assets.zip"
+LIMITS = {
+    "CC-BY-NC-4.0": "no commercial use",
+    "Sapiens2 License": (
+        "no surveillance, biometric processing, deepfakes, impersonation or military use, see "
+        "https://github.com/facebookresearch/sapiens2/blob/main/LICENSE.md"
+    ),
+}
+MHR_LICENCE = "Apache-2.0"
 LPIPS_LICENCE = "BSD-2-Clause"
 
 
@@ -28,7 +30,7 @@ class EncoderWeights:
         name: What ``model.avatar.backbone`` takes.
         repository: Its id on the Hugging Face hub.
         size: Of the download, for people.
-        licence: Its name and what it forbids.
+        licence: Its name, a key of ``LIMITS``.
         pattern: The weight file inside the repository.
     """
 
@@ -44,19 +46,25 @@ class EncoderWeights:
         return self.pattern.endswith(".pth")
 
     @property
-    def way_out(self) -> str:
-        """How to get the weights, with their size and licence: the end of a sentence."""
+    def command(self) -> str:
+        """The shell command that puts the weights where ``find`` sees them."""
         root, folder = os.environ.get("LCA_WEIGHTS"), self.repository.split("/")[1]
         target = shlex.quote(f"{root or 'weights'}/{folder}")
         command = f"hf download {self.repository} --local-dir {target}"
         if not root:
             command += " && export LCA_WEIGHTS=$PWD/weights"
-        return f"`{command}` ({self.size}; {self.licence})"
+        return command
+
+    @property
+    def way_out(self) -> str:
+        """How to get the weights, with their size and licence: the end of a sentence."""
+        return f"`{self.command}` ({self.size}; {self.licence}: {LIMITS[self.licence]})"
 
     def find(self) -> Path | None:
         """The checkpoint file or ``transformers`` folder on this machine, or None.
 
-        Looks in ``$LCA_WEIGHTS``, in its sub-folder named like the repository, and in the Hugging Face cache.
+        Looks in the sub-folder of ``$LCA_WEIGHTS`` named like the repository, for a checkpoint in
+        ``$LCA_WEIGHTS`` itself too, and in the Hugging Face cache.
         """
         for folder in self._folders():
             files = sorted(folder.glob(self.pattern), key=lambda file: ("_clean" not in file.name, file.name))
@@ -69,7 +77,7 @@ class EncoderWeights:
     def _folders(self) -> Iterator[Path]:
         organisation, name = self.repository.split("/")
         if root := weights_folder():
-            yield from (root / name, root)
+            yield from (root / name, root) if self.is_checkpoint else (root / name,)
         yield from sorted(
             cache_folder().glob(f"models--{organisation}--{name}/snapshots/*"), key=lambda path: path.name
         )
@@ -80,7 +88,7 @@ IMAGE_ENCODERS = tuple(
         f"sapiens-{size}",
         f"facebook/sapiens-pretrain-{size}",
         f"about {gigabytes} GB",
-        SAPIENS_LICENCE,
+        "CC-BY-NC-4.0",
         f"sapiens_{size}_epoch_*.pth",
     )
     for size, gigabytes in {"0.3b": 1.2, "0.6b": 2.5, "1b": 4.6, "2b": 8.5}.items()
@@ -89,7 +97,7 @@ IMAGE_ENCODERS = tuple(
         f"sapiens2-{size}",
         f"facebook/sapiens2-pretrain-{size}",
         f"about {gigabytes} GB",
-        SAPIENS2_LICENCE,
+        "Sapiens2 License",
         "*.safetensors",
     )
     for size, gigabytes in {"0.1b": 0.5, "0.4b": 1.6, "0.8b": 3.3, "1b": 5.8, "5b": 20}.items()
@@ -116,18 +124,3 @@ def cache_folder() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
-
-
-def find_mhr_asset() -> Path | None:
-    """The TorchScript file of the MHR rig that ``$LCA_MHR`` names, or None."""
-    path = os.environ.get("LCA_MHR")
-    return Path(path).expanduser() if path and Path(path).expanduser().is_file() else None
-
-
-def mhr_way_out() -> str:
-    """How to get the asset of the MHR rig, with its size and licence: the end of a sentence."""
-    return (
-        f"`curl -LO {MHR_ARCHIVE} && unzip -j assets.zip assets/mhr_model.pt -d weights && "
-        "export LCA_MHR=$PWD/weights/mhr_model.pt`, or set model.avatar.rig_asset to the file "
-        "(a download of about 0.2 GB; Apache-2.0)"
-    )

@@ -13,7 +13,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
-from lca_lightning.errors import DeviceError, LCAError
+from lca_lightning.errors import DeviceError, LCAError, MissingAssetError
+from lca_lightning.weights import IMAGE_ENCODERS, LIMITS, LPIPS_LICENCE, MHR_LICENCE, weights_folder
 
 PACKAGES = (
     "torch",
@@ -94,7 +95,9 @@ def examine() -> list[Finding]:
     """
     findings = [Finding("python", f"{platform.python_version()} at {sys.executable}")]
     findings += [_package(name) for name in PACKAGES]
-    checks: list[Callable[[], Iterator[Finding]]] = [_devices, _renderer, _rig, _perceptual, _extras, _data]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _devices, _renderer, _rig, _mhr, _perceptual, _encoders, _extras, _data
+    ]  # fmt: skip
     for check in checks:
         try:
             findings += list(check())
@@ -140,6 +143,34 @@ def _rig() -> Iterator[Finding]:
     yield Finding("rig anny", f"{len(rig.template_vertices_V3)} vertices, {len(rig.joint_names)} joints")
 
 
+def _mhr() -> Iterator[Finding]:
+    from lca_lightning.rig.loading import find_mhr_asset
+
+    try:
+        yield Finding("rig mhr", f"{find_mhr_asset()} ({MHR_LICENCE})")
+    except MissingAssetError as error:
+        about = (
+            f"no asset: mhr_model.pt, a download of about 0.2 GB ({MHR_LICENCE}), for model.avatar.rig=mhr"
+        )
+        yield Finding("rig mhr", about, ok=False, remedy=str(error), needed=False)
+
+
+def _encoders() -> Iterator[Finding]:
+    """Frozen image encoders of ``model.avatar.backbone``; ``random-tiny`` needs no weights."""
+    folder = weights_folder()
+    if folder is not None and not folder.is_dir():
+        remedy = "make the folder, or correct the variable"
+        yield Finding("LCA_WEIGHTS", f"{folder} is no folder", ok=False, remedy=remedy, needed=False)
+    yield Finding("encoder licences", "; ".join(f"{name}: {limits}" for name, limits in LIMITS.items()))
+    for weights in IMAGE_ENCODERS:
+        path, name = weights.find(), f"encoder {weights.name}"
+        if path is None:
+            about = f"no weights: {weights.size}, {weights.licence}"
+            yield Finding(name, about, ok=False, remedy=weights.command, needed=False)
+        else:
+            yield Finding(name, f"{path} ({weights.licence})")
+
+
 def _perceptual() -> Iterator[Finding]:
     from lca_lightning.losses.perceptual import LPIPS
 
@@ -150,7 +181,7 @@ def _perceptual() -> Iterator[Finding]:
     for net, use in uses.items():
         try:
             LPIPS(net)
-            yield Finding(f"lpips {net}", f"weights present ({use})")
+            yield Finding(f"lpips {net}", f"weights present ({use}; {LPIPS_LICENCE})")
         except LCAError as error:
             yield Finding(f"lpips {net}", str(error), ok=False, remedy="make setup")
 

@@ -82,20 +82,21 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
+    mapped = zipfile.is_zipfile(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        if not mapped:
+            size = path.stat().st_size
             raise CheckpointError(
-                f"{path} is no PyTorch checkpoint, or a damaged one ({path.stat().st_size} bytes); "
-                "download it again."
+                f"{path} is no PyTorch checkpoint, or a damaged one ({size} bytes); download it again."
             ) from error
+        if not isinstance(error, pickle.UnpicklingError):
+            raise _damaged(path) from error
         raise CheckpointError(
             f"{path} holds Python objects besides tensors, which are never loaded because they can run code; "
             "take a file with weights only, such as one whose name ends in _clean.pth."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path) from error
 
 
 def _damaged(path: Path) -> CheckpointError:
