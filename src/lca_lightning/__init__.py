@@ -68,14 +68,13 @@ def _prepare_photos(images: Sequence[str | Path | np.ndarray], rig: Rig) -> Prep
     import torch
     from tqdm import tqdm
 
-    from lca_lightning.avatar.avatar import Camera
+    from lca_lightning.avatar.avatar import Camera, share_rig
     from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
     from lca_lightning.motion.clip import Motion
     from lca_lightning.preprocessing.fitted_clip import PHOTOS
     from lca_lightning.preprocessing.photos import fit_photos
-    from lca_lightning.rig.loading import load_rig
 
-    on_cpu = load_rig(rig.name)  # the model's own may be on another device
+    on_cpu = share_rig(rig).cpu()  # the model's own may be on another device
     with tqdm(total=sum(PHOTOS.steps), desc="fitting the body", unit="step", delay=1) as bar:
         fits = fit_photos(images, on_cpu, bar.update)
     rotations = np.stack([fit.rotations_J3 for fit in fits.photos]).astype(np.float32)

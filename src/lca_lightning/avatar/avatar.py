@@ -251,21 +251,23 @@ def share_rig(rig: Rig) -> Rig:
     return copy.deepcopy(rig, {id(tensor): tensor for tensor in rig.buffers()})
 
 
-def attach_rig(name: str, identity_I: Tensor, joints_J3: Tensor) -> Rig:
+def attach_rig(name: str, identity_I: Tensor, joints_J3: Tensor, asset: str | None = None) -> Rig:
     """Load the rig an avatar was made with and check that it still gives the same person.
 
     Args:
         name: Rig name.
         identity_I: Identity values.
         joints_J3: Rest joints stored with the avatar, metres.
+        asset: File with the rig's data where the avatar was made, for rigs that need one.
 
     Returns:
         The rig.
 
     Raises:
         CheckpointError: The rig has other sizes, or moved since.
+        MissingAssetError: The rig's data is not on this machine.
     """
-    rig = load_rig(name)
+    rig = load_rig(name, asset)
     sizes = (rig.identity_size, len(rig.joint_names))
     if (len(identity_I), len(joints_J3)) != sizes:
         raise CheckpointError(

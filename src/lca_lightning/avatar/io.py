@@ -150,7 +150,7 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
 def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor], renderer: RendererName) -> Avatar:
     known = {entry.name for entry in fields(AvatarModelConfig)}
     config = AvatarModelConfig(**{name: value for name, value in header["model"].items() if name in known})
-    rig = attach_rig(header["rig"], tensors["identity"], tensors["joints"])
+    rig = attach_rig(header["rig"], tensors["identity"], tensors["joints"], config.rig_asset)
     prefix = "pose_decoder."
     weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     # a single-branch decoder finds its starting sizes among its weights

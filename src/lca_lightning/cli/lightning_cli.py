@@ -286,7 +286,12 @@ def _check_precision(trainer: Any) -> None:
 
 
 def _check_data_root(config: Any) -> None:
-    """Open the data set before the model is built: a wrong root should cost a second, not a minute."""
+    """Open the data set before the model is built: a wrong root or rig should cost a second, not a minute."""
     arguments = config.data.get("init_args") if config.get("data") else None
     if arguments is not None and "root" in arguments:
-        Dataset(arguments.root)
+        rig = Dataset(arguments.root).rig
+        if rig != config.model.avatar.rig:
+            raise ConfigError(
+                f"The data of data.init_args.root ({arguments.root}) are for the rig {rig!r} but "
+                f"model.avatar.rig is {config.model.avatar.rig!r}; set it to {rig} or use other data."
+            )

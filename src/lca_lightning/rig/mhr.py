@@ -48,6 +48,7 @@ class MHRRig(Rig):
 
     Attributes:
         asset_path: Where the asset is.
+        parameter_names: MHR's model parameters, in the order ``from_model_parameters`` takes them.
         shape_size: Number of shape coefficients, the first identity values.
         length_parameters: Which model parameters are the other identity values.
 
@@ -78,6 +79,7 @@ class MHRRig(Rig):
         self._root_path = _path_to(int(turned.any(1).nonzero()[0]), asset.joint_parents)
         self.length_parameters = _length_parameters(asset, self._root_path)
         self.shape_size = len(asset.shapes_SV3)
+        self.parameter_names = asset.parameter_names
         lengths = tuple(asset.parameter_names[index] for index in self.length_parameters)
         self.identity_names = tuple(f"shape_{index:02d}" for index in range(self.shape_size)) + lengths
         self.expression_names = tuple(
