@@ -149,17 +149,14 @@ def quaternion_multiply(left_4: Tensor, right_4: Tensor) -> Tensor:
     Returns:
         Products, ``(..., 4)``.
     """
-    a, b, c, d = left_4.unbind(-1)
-    e, f, g, h = right_4.unbind(-1)
-    return torch.stack(
-        [
-            a * e - b * f - c * g - d * h,
-            a * f + b * e + c * h - d * g,
-            a * g - b * h + c * e + d * f,
-            a * h + b * g - c * f + d * e,
-        ],
-        -1,
-    )
+    index = torch.tensor(_PRODUCT_INDEX, device=left_4.device)
+    signs = left_4.new_tensor(_PRODUCT_SIGNS)
+    return ((left_4[..., index] * signs) * right_4[..., None, :]).sum(-1)
+
+
+# Row i and column j of the matrix that multiplies with a quaternion from the left: which component, which sign.
+_PRODUCT_INDEX = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
+_PRODUCT_SIGNS = ((1, -1, -1, -1), (1, 1, -1, 1), (1, 1, 1, -1), (1, -1, 1, 1))
 
 
 def matrix_to_6d(matrices_33: Tensor) -> Tensor:

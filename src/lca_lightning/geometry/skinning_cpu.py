@@ -18,6 +18,10 @@ from lca_lightning.kernels.compilation import compiled
 from lca_lightning.kernels.threads import even_bounds, run_chunks
 
 SMALLEST_CHUNK = 2048  # points; fewer are not worth a thread
+WIDTH = 64  # matrices that one loop orthogonalises together
+W1, W2, W3, W4, W5, W6, W7, W8 = (np.uint64(entry * WIDTH) for entry in range(1, 9))
+HALF, ONE, TINY = np.float32(0.5), np.float32(1.0), np.float32(1e-12)
+STILL = np.float32(1e-6)  # summed squared step: the iteration is quadratic, so the rest is below float32
 _compressed = WeakTensorKeyDictionary()
 
 Array = np.ndarray[Any, Any]
@@ -62,58 +66,82 @@ def _strongest(weights_GJ: Tensor) -> tuple[Array, Array]:
 
 
 @compiled
-def _polar_quaternion(row: Array, quaternion: Array) -> None:
-    """Newton's iteration (Higham 1986) until it stands still, then Shepperd's formulas."""
-    half, tiny = np.float32(0.5), np.float32(1e-12)
-    a, b, c = row[0], row[1], row[2]
-    d, e, f = row[4], row[5], row[6]
-    g, h, i = row[8], row[9], row[10]
+def _polar_lanes(lanes: Array) -> None:
+    """Newton's iteration (Higham 1986) on as many matrices at once, until all stand still.
+
+    One buffer, entry after entry at constant offsets, and unsigned indices: so the loop is vectorised.
+    """
     for _ in range(24):
-        ca, cb, cc = e * i - f * h, f * g - d * i, d * h - e * g
-        cd, ce, cf = h * c - i * b, i * a - g * c, g * b - h * a
-        cg, ch, ci = b * f - c * e, c * d - a * f, a * e - b * d
-        determinant = a * ca + b * cb + c * cc
-        if abs(determinant) < tiny:
-            determinant = tiny
-        inverse = half / determinant
-        na, nb, nc = half * a + inverse * ca, half * b + inverse * cb, half * c + inverse * cc
-        nd, ne, nf = half * d + inverse * cd, half * e + inverse * ce, half * f + inverse * cf
-        ng, nh, ni = half * g + inverse * cg, half * h + inverse * ch, half * i + inverse * ci
-        change = abs(na - a) + abs(nb - b) + abs(nc - c) + abs(nd - d) + abs(ne - e)
-        change += abs(nf - f) + abs(ng - g) + abs(nh - h) + abs(ni - i)
-        a, b, c, d, e, f, g, h, i = na, nb, nc, nd, ne, nf, ng, nh, ni
-        if change < np.float32(1e-3):  # quadratic: the next error is below float32's resolution
-            break
-    one = np.float32(1.0)
-    trace = a + e + i
-    if trace >= max(a, e, i):
-        w, x, y, z = one + trace, h - f, c - g, d - b
+        moved = np.float32(0.0)
+        for lane in range(WIDTH):
+            k = np.uint64(lane)
+            a, b, c = lanes[k], lanes[k + W1], lanes[k + W2]
+            d, e, f = lanes[k + W3], lanes[k + W4], lanes[k + W5]
+            g, h, i = lanes[k + W6], lanes[k + W7], lanes[k + W8]
+            ca, cb, cc = e * i - f * h, f * g - d * i, d * h - e * g
+            cd, ce, cf = h * c - i * b, i * a - g * c, g * b - h * a
+            cg, ch, ci = b * f - c * e, c * d - a * f, a * e - b * d
+            determinant = a * ca + b * cb + c * cc
+            determinant = TINY if abs(determinant) < TINY else determinant
+            inverse = HALF / determinant
+            na, nb, nc = HALF * a + inverse * ca, HALF * b + inverse * cb, HALF * c + inverse * cc
+            nd, ne, nf = HALF * d + inverse * cd, HALF * e + inverse * ce, HALF * f + inverse * cf
+            ng, nh, ni = HALF * g + inverse * cg, HALF * h + inverse * ch, HALF * i + inverse * ci
+            moved += (na - a) ** 2 + (nb - b) ** 2 + (nc - c) ** 2 + (nd - d) ** 2 + (ne - e) ** 2
+            moved += (nf - f) ** 2 + (ng - g) ** 2 + (nh - h) ** 2 + (ni - i) ** 2
+            lanes[k], lanes[k + W1], lanes[k + W2] = na, nb, nc
+            lanes[k + W3], lanes[k + W4], lanes[k + W5] = nd, ne, nf
+            lanes[k + W6], lanes[k + W7], lanes[k + W8] = ng, nh, ni
+        if moved < STILL:
+            return
+
+
+@compiled
+def _write_quaternion(lanes: Array, lane: int, rotations: Array, frame: int, point: int) -> None:
+    """Shepperd's formulas, real part not negative."""
+    k = np.uint64(lane)
+    a, b, c = lanes[k], lanes[k + W1], lanes[k + W2]
+    d, e, f = lanes[k + W3], lanes[k + W4], lanes[k + W5]
+    g, h, i = lanes[k + W6], lanes[k + W7], lanes[k + W8]
+    if a + e + i >= max(a, e, i):
+        w, x, y, z = ONE + a + e + i, h - f, c - g, d - b
     elif a >= max(e, i):
-        w, x, y, z = h - f, one + a - e - i, b + d, c + g
+        w, x, y, z = h - f, ONE + a - e - i, b + d, c + g
     elif e >= i:
-        w, x, y, z = c - g, b + d, one + e - a - i, f + h
+        w, x, y, z = c - g, b + d, ONE + e - a - i, f + h
     else:
-        w, x, y, z = d - b, c + g, f + h, one + i - a - e
-    length = np.float32(np.sqrt(w * w + x * x + y * y + z * z))
-    if w < 0.0:
-        length = -length
-    quaternion[0], quaternion[1] = w / length, x / length
-    quaternion[2], quaternion[3] = y / length, z / length
+        w, x, y, z = d - b, c + g, f + h, ONE + i - a - e
+    scale = ONE / np.float32(np.sqrt(w * w + x * x + y * y + z * z))
+    if w < np.float32(0.0):
+        scale = -scale
+    rotations[frame, point, 0], rotations[frame, point, 1] = w * scale, x * scale
+    rotations[frame, point, 2], rotations[frame, point, 3] = y * scale, z * scale
 
 
 @compiled
 def _blend_and_orient(
     joints: Array, values: Array, transforms: Array, blended: Array, rotations: Array, first: int, end: int
 ) -> None:
+    lanes = np.zeros(9 * WIDTH, np.float32)
+    row = np.zeros(12, np.float32)
+    slots = joints.shape[1]
     for frame in range(blended.shape[0]):
-        for point in range(first, end):
-            row = blended[frame, point]
-            row[:] = np.float32(0.0)
-            for slot in range(joints.shape[1]):
-                share = values[point, slot]
-                if share == np.float32(0.0):
-                    break
-                source = transforms[frame, joints[point, slot]]
+        for start in range(first, end, WIDTH):
+            count = min(WIDTH, end - start)
+            for lane in range(count):
+                point = start + lane
+                row[:] = np.float32(0.0)
+                for slot in range(slots):
+                    share = values[point, slot]
+                    if share == np.float32(0.0):  # sorted: zeros come last
+                        break
+                    joint = joints[point, slot]
+                    for entry in range(12):
+                        row[entry] += share * transforms[frame, joint, entry]
                 for entry in range(12):
-                    row[entry] += share * source[entry]
-            _polar_quaternion(row, rotations[frame, point])
+                    blended[frame, point, entry] = row[entry]
+                for entry in range(9):
+                    lanes[np.uint64(entry * WIDTH + lane)] = row[entry + entry // 3]
+            _polar_lanes(lanes)  # lanes beyond ``count`` hold earlier points, already orthogonal
+            for lane in range(count):
+                _write_quaternion(lanes, lane, rotations, frame, start + lane)
