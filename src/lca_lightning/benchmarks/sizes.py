@@ -41,6 +41,7 @@ class BenchOptions:
         size: Model and picture size; the benchmark's own default when None.
         rounds: Timed turns of each side.
         views: Reference views where a benchmark encodes photos; its own default when None.
+        compile: Whether ``torch.compile`` may be used where both sides gain from it.
         data: A data set of our layout where a benchmark reads one; else it makes one.
         json: Where the report goes; a benchmark that writes more files puts them beside it.
     """
@@ -49,6 +50,7 @@ class BenchOptions:
     size: Size | None = None
     rounds: int = 21
     views: int | None = None
+    compile: bool = True
     data: Path | None = None
     json: Path | None = None
 

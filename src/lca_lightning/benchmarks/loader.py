@@ -1,0 +1,157 @@
+"""Training batches off the disk against PyAV decoding the same videos from end to end."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import av
+import numpy as np
+import torch
+
+from lca_lightning.benchmarks.captures import write_capture
+from lca_lightning.benchmarks.report import Figure, Report
+from lca_lightning.benchmarks.sizes import PICTURES, BenchOptions, Size
+from lca_lightning.benchmarks.timing import Agreement, check_agreement, compare
+from lca_lightning.datasets.format import Dataset, Sequence
+from lca_lightning.datasets.video_index import build_index
+from lca_lightning.errors import DataError
+
+FRAMES = 40  # of each sequence that is made
+VIEWS, TARGETS = 4, 2
+SAMPLES_A_TURN = 2
+COUNTED_SAMPLES = 16
+COLOR_TOLERANCE = 1.0  # levels of 255
+
+Read = tuple[Sequence, str, tuple[int, ...]]
+
+
+def decode_in_order(path: Path, gray: bool) -> Iterator[np.ndarray]:
+    """Every picture of a video from its beginning by plain PyAV, on one thread, as the loader decodes."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        for picture in container.decode(stream):
+            yield picture.to_ndarray(format="gray" if gray else "rgb24")
+
+
+def raw_frames(sequences: Iterable[Sequence]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pictures with their masks, camera by camera, over and over."""
+    sequences = list(sequences)
+    while True:
+        for sequence in sequences:
+            for camera in sequence.cameras:
+                videos = (sequence.video_path(camera), False), (sequence.mask_path(camera), True)
+                yield from zip(*(decode_in_order(*video) for video in videos), strict=True)
+
+
+@contextmanager
+def recorded_reads() -> Iterator[list[Read]]:
+    """Which frames are asked of the videos meanwhile, in this process."""
+    reads: list[Read] = []
+    read_frames = Sequence.read_frames
+
+    def record(sequence: Sequence, camera: str, indices: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+        frames = tuple(indices)
+        reads.append((sequence, camera, frames))
+        return read_frames(sequence, camera, frames)
+
+    with mock.patch.object(Sequence, "read_frames", record):
+        yield reads
+
+
+def decoded_pictures(read: Read) -> int:
+    """Pictures that must be decoded for a request: from the key picture of each group to its last frame."""
+    sequence, camera, frames = read
+    index = build_index(sequence.video_path(camera), sequence.fps)
+    last_of_group: dict[int, int] = {}
+    for frame in frames:
+        start = index.start_of_frame[frame]
+        last_of_group[start] = max(last_of_group.get(start, start), index.packet_of_frame[frame])
+    return sum(last - start + 1 for start, last in last_of_group.items())
+
+
+def check_frames(sequences: list[Sequence]) -> Agreement:
+    """Refuse to time unless frames read at random equal those of decoding from end to end."""
+    ours, theirs = [], []
+    generator = np.random.default_rng(0)
+    for sequence in sequences:
+        for camera, record in sequence.cameras.items():
+            chosen = sorted(generator.choice(sequence.frame_count, min(6, sequence.frame_count), False))
+            ours += [torch.from_numpy(part).float() for part in sequence.read_frames(camera, chosen)]
+            for path, gray in ((sequence.video_path(camera), False), (sequence.mask_path(camera), True)):
+                pictures = list(decode_in_order(path, gray))
+                picked = np.stack([pictures[frame] for frame in chosen])
+                theirs.append(torch.from_numpy(picked[:, : record.height, : record.width]).float())
+    return check_agreement("Loader and plain PyAV", ours, theirs, COLOR_TOLERANCE)
+
+
+def measure_loader(options: BenchOptions) -> Report:
+    """Compare training batches, without the cache of cuts, with raw sequential decoding of as many frames.
+
+    Args:
+        options: ``data`` is a data set of our layout, else a small one is made; ``size`` of the cuts.
+
+    Raises:
+        LCAError: Frames differ.
+        DataError: The data set has no training sequence.
+    """
+    size = options.size_or("tiny")
+    with tempfile.TemporaryDirectory(prefix="lca-bench-") as folder:
+        root = options.data or write_capture(Path(folder) / "capture", size, FRAMES)
+        return _measure(options, size, Dataset(root))
+
+
+def _measure(options: BenchOptions, size: Size, dataset: Dataset) -> Report:
+    sequences = dataset.sequences("train")
+    if not sequences:
+        raise DataError(f"{dataset.root} has no training sequence; give another folder with --data.")
+    agreement = check_frames(sequences[:4])
+    views = options.views or VIEWS
+    batches = training_batches(dataset, size, views)
+    with recorded_reads() as reads:
+        for _ in range(COUNTED_SAMPLES):
+            next(batches)
+    asked = sum(len(set(frames)) for *_, frames in reads)
+    decoded = sum(map(decoded_pictures, reads))
+    delivered_a_turn = SAMPLES_A_TURN * (views + TARGETS)
+    raw = raw_frames(sequences)
+    found = compare(
+        f"{delivered_a_turn} frames in batches",
+        lambda: [next(batches) for _ in range(SAMPLES_A_TURN)],
+        "raw sequential PyAV",
+        lambda: [next(raw) for _ in range(delivered_a_turn)],
+        agreement,
+        options.rounds,
+    )
+    camera = next(iter(sequences[0].cameras.values()))
+    return Report(
+        "loader",
+        f"{size}: {views} references and {TARGETS} targets of {PICTURES[size].body} pixels with masks, faces "
+        f"of {PICTURES[size].face}, cut from videos {camera.width} wide x {camera.height} high, one thread, "
+        "nothing cached; raw decoding gives colour and mask pictures without cutting",
+        torch.device("cpu"),
+        [found],
+        [
+            Figure("delivered", 1e3 * delivered_a_turn / found.ours_ms, "frames/s"),
+            Figure("raw sequential decoding", 1e3 * delivered_a_turn / found.rival_ms, "frames/s"),
+            Figure("decoded for each frame read", decoded / asked, "pictures"),
+            Figure("read for each frame delivered", asked / (COUNTED_SAMPLES * (views + TARGETS))),
+        ],
+    )
+
+
+def training_batches(dataset: Dataset, size: Size, views: int) -> Iterator[object]:
+    """Endless training batches of one subject, in this process and without a cache of cuts."""
+    from lca_data_modules import InTheWildDataModule, StudioDataModule
+
+    kind = StudioDataModule if dataset.kind == "studio" else InTheWildDataModule
+    module = kind(
+        root=str(dataset.root), views=(views,), targets_per_sample=TARGETS, frame_cache_mb=0, num_workers=0,
+        image_size=PICTURES[size].body, face_size=PICTURES[size].face, steps_per_epoch=1_000_000,
+    )  # fmt: skip
+    module.setup("fit")
+    return iter(module.train_dataloader())
