@@ -103,7 +103,11 @@ class Backbone(FrozenNetwork):
 
         def place(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
-            return moved.to(self._weight_dtype(moved.device)) if isinstance(tensor, nn.Parameter) else moved
+            if not isinstance(tensor, nn.Parameter):
+                return moved
+            if moved.dtype != tensor.dtype:  # a cast of the whole model is not meant for these weights
+                moved = tensor.to(moved.device)
+            return moved.to(self._weight_dtype(moved.device))
 
         return place
 

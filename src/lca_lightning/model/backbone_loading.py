@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from pathlib import Path
@@ -15,9 +16,10 @@ from lca_lightning.errors import CheckpointError, MissingAssetError
 from lca_lightning.model.pretrained import IMAGENET, Normalisation, load_pretrained
 from lca_lightning.model.sapiens import load_sapiens
 from lca_lightning.model.weight_files import SUFFIXES
-from lca_lightning.weights import EncoderWeights, cache_folder, image_encoder, weights_folder
+from lca_lightning.weights import LIMITS, EncoderWeights, cache_folder, image_encoder, weights_folder
 
 RANDOM_TINY = "random-tiny"
+logger = logging.getLogger(__name__)
 TRIAL = f"or set model.avatar.backbone to {RANDOM_TINY} for a trial run without pretrained weights"
 
 
@@ -106,6 +108,8 @@ def _download_checkpoint(weights: EncoderWeights) -> Path:
 
     reason = "and the hub cannot be reached from here"
     if _online():
+        limits = LIMITS[weights.licence]
+        logger.warning("Downloading %s: %s, %s (%s).", weights.name, weights.size, weights.licence, limits)
         try:
             snapshot_download(weights.repository, allow_patterns=[weights.pattern])
             if found := weights.find():
