@@ -11,6 +11,7 @@ import torch
 
 from lca_lightning.cli import doctor
 from lca_lightning.cli.main import main
+from lca_lightning.weights import IMAGE_ENCODERS, LIMITS, LPIPS_LICENCE, MHR_LICENCE
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
@@ -93,6 +94,17 @@ def test_weights_that_are_here_are_found(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("LCA_MHR", str(paths[-1]))
     (rig,) = doctor._mhr()
     assert rig.ok and str(paths[-1]) in rig.found
+
+
+def test_the_page_on_weights_says_the_same() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
+    for weights in IMAGE_ENCODERS:
+        family, size = weights.name.split("-")
+        row = next(line for line in page.splitlines() if f"`{family}-" in line and line.startswith("|"))
+        assert f"-{size}`" in row and weights.licence in row
+        assert weights.size.removeprefix("about ").removesuffix(" GB") in row
+    assert {licence for licence in LIMITS if licence in page} == set(LIMITS)
+    assert f"{MHR_LICENCE} |" in page and f"{LPIPS_LICENCE} |" in page
 
 
 def test_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
