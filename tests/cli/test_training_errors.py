@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.cli import LightningCLI
@@ -114,3 +116,58 @@ def test_checkpoint_of_another_size(
     words = ["--ckpt_path", str(pretrained / "last.ckpt"), "--run_dir", str(tmp_path)]
     assert lca("test", *words, "--model.avatar.width=24") == 1
     assert "does not fit the model" in capsys.readouterr().err
+
+
+class BadPixel(pl.Callback):
+    """A target picture that is not a picture, in one batch.
+
+    Args:
+        batch: Which.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Put NaN into one pixel."""
+        if batch_idx == self.batch:
+            batch.targets.images_BT3HW[0, 0, 0, 3, 4] = float("nan")
+
+
+def test_one_bad_picture_costs_one_step(
+    wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = ["--trainer.callbacks+=tests.cli.test_training_errors.BadPixel", "--trainer.callbacks.batch=1"]
+    words = ["--config", "tiny/pretrain", *small(wild_root), *bad, "--run_dir", str(tmp_path)]
+    assert lca("fit", *words) == 0
+    out = capsys.readouterr().out
+    assert "Warning: step 1 is skipped: loss term canonical/l1, animated/l1 is not finite (frame ann_" in out
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4 and not (tmp_path / "nonfinite").exists()
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint["state_dict"].values())
+    assert all(state["step"] == 3 for state in checkpoint["optimizer_states"][0]["state"].values())
+
+
+def test_a_learning_rate_that_destroys_the_model_stops_the_run_and_leaves_the_batch(
+    wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = small(
+        wild_root, trainer__max_steps=9, trainer__val_check_interval=9, model__optimizer__learning_rate=1e30
+    )
+    run = ["--run_dir", str(tmp_path / "run"), "--model.optimizer.nonfinite_patience=2"]
+    assert lca("fit", "--config", "tiny/pretrain", *options, *run) == 1
+    file = tmp_path / "run" / "nonfinite" / "step0000002_rank0.pt"
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "Training stopped at step 2 after 2 steps in a row" in err and "Traceback" not in err
+    assert "holds" in err and "learning_rate" in err and err.endswith(f"{file}.")
+    saved = torch.load(file, weights_only=True)
+    assert saved["frames"][0][0] in err and saved["targets"]["images_BT3HW"].isfinite().all()
+    assert file.with_suffix(".png").is_file()
+
+
+def test_patience_must_be_positive(wild_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", "tiny/pretrain", *small(wild_root), "--model.optimizer.nonfinite_patience=0"]
+    assert lca("fit", *words) == 1
+    assert "nonfinite_patience must be at least 1" in capsys.readouterr().err
