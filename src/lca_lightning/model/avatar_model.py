@@ -117,11 +117,17 @@ class AvatarModel(nn.Module):
             Tokens ``(B, A, D)``, independent of padding and of the order of the views.
 
         Raises:
-            DataError: A subject has no real view.
+            DataError: A subject has no real view, or more than ``max_views``.
         """
-        if not bool(references.view_mask_BV.any(dim=1).all()):
+        views_B = references.view_mask_BV.sum(dim=1).tolist()
+        if min(views_B) < 1:
             raise DataError(
                 "Every subject needs at least one reference photo, but one has only padding views."
+            )
+        if max(views_B) > self.config.max_views:
+            raise DataError(
+                f"A subject has {max(views_B)} reference photos, but the model takes at most "
+                f"{self.config.max_views}; choose fewer, or raise model.avatar.max_views."
             )
         body_pack = pack_images(references.view_mask_BV)
         face_pack = pack_images(references.view_mask_BV & references.face_mask_BV)

@@ -89,6 +89,17 @@ def test_subject_without_any_view_is_refused(model: AvatarModel, batch: Batch) -
         model.encode(replace(batch.references, view_mask_BV=mask))
 
 
+def test_more_views_than_the_limit_are_refused_but_padding_is_not_counted(
+    model: AvatarModel, batch: Batch
+) -> None:
+    model.config.max_views = 3
+    with torch.no_grad():
+        model.encode(batch.references.pad_views(6))
+    model.config.max_views = 2
+    with pytest.raises(DataError, match="3 reference photos.*at most 2.*max_views"):
+        model.encode(batch.references)
+
+
 @pytest.mark.parametrize("faces", [True, False], ids=["faces", "no faces"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
 def test_every_parameter_gets_a_gradient(
@@ -191,9 +202,13 @@ def test_skinned_centres_equal_the_rigs_own_skinning(
         torch.testing.assert_close(clouds[0][frame].means_G3[same], moved[frame, same], **CLOSE)
 
 
-def test_untrained_avatar_is_a_grey_body_with_the_right_silhouette(rig: AnnyRig, backbone: Backbone) -> None:
-    tiny = yaml.safe_load((CONFIGS / "tiny.yaml").read_text())
-    model = AvatarModel(AvatarModelConfig(**tiny), rig, backbone).eval()
+@pytest.mark.parametrize("size", ["tiny", "small", pytest.param("base", marks=pytest.mark.slow)])
+def test_untrained_avatar_is_a_grey_body_with_the_right_silhouette(
+    rig: AnnyRig, backbone: Backbone, size: str
+) -> None:
+    config = AvatarModelConfig(**yaml.safe_load((CONFIGS / f"{size}.yaml").read_text()))
+    # layers of the encoder change nothing before training: tokens only meet zero-initialised decoders
+    model = AvatarModel(replace(config, layers=1), rig, backbone).eval()
     batch = make_batch(rig, frames=1)
     height, width = 192, 144
     targets = replace(
@@ -218,7 +233,7 @@ def test_untrained_avatar_is_a_grey_body_with_the_right_silhouette(rig: AnnyRig,
     mask = torch.from_numpy(np.array(picture)) > 127
     covered = output.animated.alphas_BT1HW[0, 0, 0] > 0.5
     iou = (covered & mask).sum() / (covered | mask).sum()
-    assert iou > 0.75, f"silhouette IoU {iou:.2f}"
+    assert iou > 0.8, f"silhouette IoU {iou:.2f}"
 
 
 def test_background_is_white_or_what_is_given(model: AvatarModel, batch: Batch) -> None:
@@ -268,21 +283,6 @@ def test_scale_limit_follows_its_schedule() -> None:
 def test_contradictory_sizes_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         AvatarModelConfig(**{**SIZES, **change})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("adaln", [True, False])
-def test_base_size_has_the_papers_parameter_count(
-    rig: AnnyRig, backbone: Backbone, anchors: Anchors, adaln: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = yaml.safe_load((CONFIGS / "base.yaml").read_text())
-    config = AvatarModelConfig(**{**base, "adaln": adaln})
-    with torch.device("meta"):
-        model = AvatarModel(config, rig, backbone, anchors)
-    counts = model.parameter_counts()
-    with capsys.disabled():
-        print(f"\nbase, adaln={adaln}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    low, high = (0.75e9, 0.85e9) if adaln else (0.55e9, 0.65e9)
-    assert low < counts["trained"] < high
 
 
 def test_anchor_sampling_matches_the_configuration(rig: AnnyRig, anchors: Anchors) -> None:
