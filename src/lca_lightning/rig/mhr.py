@@ -9,7 +9,6 @@ blend skinning here equal to MHR's; its non-linear pose correctives are left out
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
@@ -24,18 +23,10 @@ from lca_lightning.geometry.rotations import (
     rotation_vector_to_matrix,
 )
 from lca_lightning.rig.mhr_asset import METRES, MHRAsset, load_program, read_mhr_asset
-from lca_lightning.rig.rig import REGIONS, Rig, RigPose, number_fingers
+from lca_lightning.rig.mhr_parts import finger_of, label_regions, triangle_grid, visible_faces
+from lca_lightning.rig.rig import Rig, RigPose, number_fingers
 
 SHAPE_BOUND = 3.0  # standard deviations (ours)
-FACE_MOTION = 1e-3  # metres that an expression moves a vertex of the face (ours)
-_FINGER = re.compile(r"([lr]_(?:thumb|index|middle|ring|pinky))(?!0)|([lr]_thumb)0")
-_REGIONS = {  # the first match counts
-    "hand": r"[lr]_(wrist$|thumb|index|middle|ring|pinky)",
-    "foot": r"[lr]_(foot|talocrural|subtalar|transversetarsal|ball)",
-    "lower": r"body_world|root|[lr]_(upleg|lowleg)",
-    "head": r"c_(head|jaw|teeth|tongue)|[lr]_eye",
-}
-_INSIDE = re.compile(r"c_(teeth|tongue)")
 
 
 class MHRRig(Rig):
@@ -57,7 +48,6 @@ class MHRRig(Rig):
     """
 
     name = "mhr"
-    _base_V3: Tensor
     _shapes: Tensor
     _expressions: Tensor
     _transform_J7M: Tensor
@@ -92,7 +82,7 @@ class MHRRig(Rig):
             if turned[joint].any() and joint not in self._root_path and not name.endswith("_proc")
         )
         self.eye_joints = (asset.joint_names.index("l_eye"), asset.joint_names.index("r_eye"))
-        self.finger_J = number_fingers([_finger(name) for name in asset.joint_names])
+        self.finger_J = number_fingers([finger_of(name) for name in asset.joint_names])
         self._register(asset)
 
     def _register(self, asset: MHRAsset) -> None:
@@ -100,20 +90,17 @@ class MHRRig(Rig):
         joints = -torch.linalg.solve(bind, asset.inverse_bind_J44[:, :3, 3])
         uv, uv_faces = asset.uv_U2, asset.uv_faces_F3
         if uv is None or uv_faces is None:
-            uv, uv_faces = _triangle_grid(len(asset.faces_F3))
-        moved = asset.expressions_EV3.norm(dim=-1).amax(0) > FACE_MOTION
-        regions = _label_regions(asset, moved)
-        inside = torch.tensor([bool(_INSIDE.match(name)) for name in asset.joint_names])
-        hidden = inside[asset.weights_VJ.argmax(1)][asset.faces_F3].all(1)
+            uv, uv_faces = triangle_grid(len(asset.faces_F3))
         buffers = {
             "template_vertices_V3": asset.base_V3, "faces_F3": asset.faces_F3, "weights_VJ": asset.weights_VJ,
-            "uv_coordinates_U2": uv.float(), "uv_faces_F3": uv_faces.long(), "regions_V": regions,
-            "visible_faces_F": ~hidden, "_base_V3": asset.base_V3, "_shapes": asset.shapes_SV3.flatten(1),
-            "_expressions": asset.expressions_EV3.flatten(1), "_transform_J7M": asset.transform_J7M,
+            "uv_coordinates_U2": uv.float(), "uv_faces_F3": uv_faces.long(),
+            "regions_V": label_regions(asset), "visible_faces_F": visible_faces(asset),
+            "_shapes": asset.shapes_SV3.flatten(1), "_expressions": asset.expressions_EV3.flatten(1),
+            "_transform_J7M": asset.transform_J7M,
             "_lengths_J7K": asset.transform_J7M[..., list(self.length_parameters)],
-            "_above_J": torch.tensor(asset.joint_parents).clamp(min=0),
-            "_offsets_J3": asset.offsets_J3, "_prerotations_J33": quaternion_to_matrix(asset.prerotations_J4),
-            "_bind_J33": bind, "_joints_J3": joints, "_limits_M2": asset.limits_M2,
+            "_above_J": torch.tensor(asset.joint_parents).clamp(min=0), "_offsets_J3": asset.offsets_J3,
+            "_prerotations_J33": quaternion_to_matrix(asset.prerotations_J4), "_bind_J33": bind,
+            "_joints_J3": joints, "_limits_M2": asset.limits_M2,
             "_ancestors": ancestor_steps(asset.joint_parents),
         }  # fmt: skip
         for name, tensor in buffers.items():
@@ -121,7 +108,7 @@ class MHRRig(Rig):
 
     def neutral_identity(self) -> Tensor:
         """MHR's mean shape with the bone lengths of its rest mesh: zeros, ``(I,)``."""
-        return self._base_V3.new_zeros(self.identity_size)
+        return self.template_vertices_V3.new_zeros(self.identity_size)
 
     def identity_bounds(self) -> Tensor:
         """Three standard deviations of shape, the asset's limits of bone lengths (often 0); ``(I, 2)``."""
@@ -147,7 +134,7 @@ class MHRRig(Rig):
         if expression_BE is not None:
             check_shape("expression_BE", expression_BE, ("B", self.expression_size))
             offsets = offsets + expression_BE @ self._expressions
-        return self._base_V3 + offsets.unflatten(-1, (-1, 3))
+        return self.template_vertices_V3 + offsets.unflatten(-1, (-1, 3))
 
     def canonical_joints(self, identity_BI: Tensor) -> Tensor:
         """Joint positions in the rest pose, the same for all subjects, metres, ``(B, J, 3)``."""
@@ -199,7 +186,7 @@ class MHRRig(Rig):
         straight = self._joint_maps(torch.einsum("jck,bk->bjc", self._lengths_J7K, lengths))
         turns = _directions(posed) @ _directions(straight).transpose(-1, -2)  # rest to posed, in the world
         root = self._root_path[-1]
-        turns[:, list(self._root_path)] = turns[:, root, None]
+        turns = turns[:, [root if joint in self._root_path else joint for joint in range(turns.shape[1])]]
         local = torch.cat([turns[:, :1], (turns[:, self._above_J].transpose(-1, -2) @ turns)[:, 1:]], 1)
         arm = straight[:, root, :, 3] - straight[:, 0, :, 3]
         translation = posed[:, root, :, 3] - (turns[:, root] @ arm[..., None]).squeeze(-1)
@@ -286,29 +273,3 @@ def _length_parameters(asset: MHRAsset, root_path: tuple[int, ...]) -> tuple[int
         for index, name in enumerate(asset.parameter_names)
         if moving[:, index].any() or name.startswith("scale_")
     )
-
-
-def _finger(name: str) -> str | None:
-    """Digit and side; the little finger's metacarpal belongs to the palm, the thumb's to the thumb."""
-    match = _FINGER.match(name)
-    return next(filter(None, match.groups())) if match else None
-
-
-def _label_regions(asset: MHRAsset, moved_V: Tensor) -> Tensor:
-    """Region of each vertex from its dominant joint; the face is what moves with the expression."""
-    by_joint = [
-        next((region for region, pattern in _REGIONS.items() if re.match(pattern, name)), "upper")
-        for name in asset.joint_names
-    ]
-    regions = torch.tensor([REGIONS.index(region) for region in by_joint])[asset.weights_VJ.argmax(1)]
-    regions[moved_V & (regions == REGIONS.index("head"))] = REGIONS.index("face")
-    return regions
-
-
-def _triangle_grid(count: int) -> tuple[Tensor, Tensor]:
-    """Texture coordinates for a mesh that has none: each triangle in its own cell of a grid."""
-    side = int(count**0.5) + 1
-    cell = torch.arange(count)
-    corner = torch.stack([cell % side, cell // side], 1)[:, None] / side
-    local = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]]) / side
-    return (corner + local).reshape(-1, 2), torch.arange(3 * count).reshape(-1, 3)
