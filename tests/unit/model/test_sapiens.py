@@ -109,6 +109,16 @@ def test_tokens_equal_those_of_the_original(
     assert (other - expected).abs().max() > 0.1  # the padding is seen
 
 
+def test_small_activations_are_normalised_with_the_original_epsilon(tmp_path: Path) -> None:
+    tensors = original_tensors(layers=1)
+    for name in ("pos_embed", "cls_token", "patch_embed.projection.weight", "patch_embed.projection.bias"):
+        tensors[name] *= 1e-4
+    pixels = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+    expected = original_forward(tensors, pixels, (8, 8), 0)
+    tokens = our_forward(save(tensors, tmp_path / "a.pth"), pixels)
+    torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=0)
+
+
 def test_true_width_of_the_smallest_release(tmp_path: Path) -> None:
     """Width 1024 with 16 heads and the stored 64 x 64 grid, two layers deep."""
     tensors = original_tensors((64, 64), True, width=1024, layers=2)
