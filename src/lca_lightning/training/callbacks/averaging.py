@@ -27,17 +27,22 @@ class AveragedWeights(WeightAveraging):
         decay: Weight of the past in each update, once ``10 / (1 - decay)`` steps are done; before that it is
             ``(1 + n) / (10 + n)`` after ``n`` updates.
         device: Where the average is kept: ``cpu`` saves device memory; that of the model when None.
-
-    Raises:
-        ConfigError: The decay is not between 0 and 1.
     """
 
     def __init__(self, decay: float = 0.9999, device: str | None = None) -> None:
-        if not 0.0 < decay < 1.0:
-            raise ConfigError(f"The decay of averaged weights must lie between 0 and 1, got {decay}.")
         self.decay = decay
         self._swapped = False
         super().__init__(device=device, use_buffers=False, multi_avg_fn=self._average)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Copy the trained weights; frozen networks are shared with the model.
+
+        Raises:
+            ConfigError: The decay is not between 0 and 1.
+        """
+        if not 0.0 < self.decay < 1.0:
+            raise ConfigError(f"The decay of averaged weights must lie between 0 and 1, got {self.decay}.")
+        super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the weights of the start, which another run may have given."""
