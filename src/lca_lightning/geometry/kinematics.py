@@ -51,8 +51,9 @@ class Skeleton:
         world = self._chain(torch.cat([local, offsets[..., None]], dim=-1))
         linear = world[..., :3] @ self.alignment_BJ33[:, None]
         moved = world[..., 3] - (linear @ self.joints_BJ3[:, None, :, :, None]).squeeze(-1)
-        last = linear.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*linear.shape[:-2], 1, 4)
-        return torch.cat([torch.cat([linear, moved[..., None]], dim=-1), last], dim=-2)
+        upper = torch.cat([linear, moved[..., None]], dim=-1)
+        last = torch.cat([torch.zeros_like(upper[..., :1, :3]), torch.ones_like(upper[..., :1, :1])], dim=-1)
+        return torch.cat([upper, last], dim=-2)
 
     def _chain(self, local_BTJ34: Tensor) -> Tensor:
         """Compose each joint's map with its ancestors' by pointer jumping: log(depth) products for all."""

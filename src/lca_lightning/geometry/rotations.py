@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lca_lightning.errors import check_shape
+from lca_lightning.geometry.constants import device_constant
 
 
 def rotation_vector_to_matrix(vectors_3: Tensor) -> Tensor:
@@ -149,8 +150,8 @@ def quaternion_multiply(left_4: Tensor, right_4: Tensor) -> Tensor:
     Returns:
         Products, ``(..., 4)``.
     """
-    index = torch.tensor(_PRODUCT_INDEX, device=left_4.device)
-    signs = left_4.new_tensor(_PRODUCT_SIGNS)
+    index = device_constant(_PRODUCT_INDEX, torch.long, left_4.device)
+    signs = device_constant(_PRODUCT_SIGNS, left_4.dtype, left_4.device)
     return ((left_4[..., index] * signs) * right_4[..., None, :]).sum(-1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lca_lightning.errors import check_shape
+from lca_lightning.geometry.constants import device_constant
 from lca_lightning.geometry.kinematics import Skeleton
 from lca_lightning.geometry.rotations import matrix_to_6d, rotation_vector_to_matrix
 from lca_lightning.geometry.skinning import skin_points
@@ -173,7 +174,8 @@ class Rig(nn.Module, ABC):
         Returns:
             ``(..., P)``, zero in the reference pose.
         """
-        matrices = rotation_vector_to_matrix(rotations_BJ3[..., list(self.driving_joints), :])
+        joints = device_constant(self.driving_joints, torch.long, rotations_BJ3.device)
+        matrices = rotation_vector_to_matrix(rotations_BJ3[..., joints, :])
         eye = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
         return matrix_to_6d(matrices - eye).flatten(-2)
 
