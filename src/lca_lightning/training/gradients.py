@@ -20,7 +20,7 @@ def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
     """
     norms = {name: _norm(part) for name, part in model.named_children() if _gradients(part)}
     if not norms:
-        return {"total": torch.zeros(())}
+        return {"total": torch.zeros((), device=next(model.parameters()).device)}
     return {**norms, "total": torch.linalg.vector_norm(torch.stack(list(norms.values())))}
 
 
