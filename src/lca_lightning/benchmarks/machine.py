@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -52,9 +53,24 @@ def today() -> str:
     return datetime.date.today().isoformat()
 
 
-def load_average() -> float | None:
-    """Processes that wanted a core during the last minute; None where the system does not say."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):
+def busy_cores(seconds: float = 0.5) -> float | None:
+    """Cores that others keep busy while this process sleeps; None where the system does not say.
+
+    Args:
+        seconds: How long to look.
+    """
+    before = _busy_seconds()
+    if before is None:
         return None
+    time.sleep(seconds)
+    after = _busy_seconds()
+    return None if after is None else max(0.0, after - before) / seconds
+
+
+def _busy_seconds() -> float | None:
+    """Seconds of work of all cores since the machine started, from Linux' first line of /proc/stat."""
+    path = Path("/proc/stat")
+    if not path.is_file():
+        return None
+    user, nice, system, _idle, _wait, *interrupts = map(int, path.read_text().split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")

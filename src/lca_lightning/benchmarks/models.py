@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import shutil
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +75,20 @@ def cached_anchors(config: AvatarModelConfig) -> Anchors:
     return _sample(
         config.rig, config.anchors, config.gaussians_per_anchor, config.anchor_seed, config.face_anchor_share
     )
+
+
+def announce_compiling() -> None:
+    """Say why nothing is timed yet."""
+    print(
+        "torch.compile works before anything is timed: a minute or more on a CPU.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def compiled_graphs() -> int:
+    """Graphs that this process has compiled so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def can_compile(device: torch.device) -> bool:

@@ -13,15 +13,15 @@ from lca_lightning.benchmarks import machine
 from lca_lightning.benchmarks.timing import Measurement
 from lca_lightning.writing import write_text
 
-BUSY_LOAD = 0.5  # processes beside ours that make CPU timings doubtful
+BUSY_CORES = 0.2  # that others keep busy: from here on CPU timings are doubtful
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that was measured or counted, without a rival."""
+    """One number that was measured or counted, without a rival; None where measuring it was impossible."""
 
     name: str
-    value: float
+    value: float | None
     unit: str = ""
 
 
@@ -59,7 +59,7 @@ class Report:
         figures: Numbers without a rival.
         requirements: Numbers that must be reached.
         notes: Sentences for the reader.
-        load_before: Load average when it began; None where the system does not say.
+        busy_cores: Cores that others kept busy when it began; None where that is not known.
     """
 
     benchmark: str
@@ -69,12 +69,12 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     requirements: list[Requirement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    load_before: float | None = field(default_factory=machine.load_average)
+    busy_cores: float | None = None
 
     @property
     def busy(self) -> bool:
         """Whether other processes wanted the processor when the benchmark began."""
-        return self.load_before is not None and self.load_before > BUSY_LOAD
+        return self.busy_cores is not None and self.busy_cores > BUSY_CORES
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, numbers rounded to six significant digits."""
@@ -85,7 +85,7 @@ class Report:
                 "device": machine.device_name(self.device),
                 "versions": machine.versions(),
                 "date": machine.today(),
-                "load_before": self.load_before,
+                "busy_cores": self.busy_cores,
                 "busy": self.busy,
                 "measurements": [asdict(measurement) for measurement in self.measurements],
                 "figures": [asdict(figure) for figure in self.figures],
@@ -125,7 +125,9 @@ def format_report(report: Report) -> str:
         lines += ["", *map(_requirement_line, report.requirements)]
     notes = list(report.notes)
     if report.busy:
-        notes.append(f"The machine was busy (load {report.load_before:.1f}): measure again when it is calm.")
+        notes.append(
+            f"The machine was busy ({report.busy_cores:.1f} cores at work): measure again when it is calm."
+        )
     return "\n".join(lines + ([""] + notes if notes else []))
 
 
@@ -149,7 +151,9 @@ def _requirement_line(requirement: Requirement) -> str:
     )
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "none"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
 
 

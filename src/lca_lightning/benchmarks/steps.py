@@ -82,7 +82,12 @@ def make_step(
     Raises:
         MissingAssetError: LPIPS has no weights on this machine (small and base).
     """
+    return step_of(random_model(size, device, compile=compiled), size, views, precision)
+
+
+def step_of(model: AvatarModel, size: Size, views: int, precision: torch.dtype) -> TrainingStep:
+    """A step of a model that is there already; arguments and errors as for `make_step`."""
+    device = model.anchor_fingerprint_A3.device
     losses = ReconstructionLoss(LossConfig(perceptual_weight=PERCEPTUAL[size])).to(device)
-    model = random_model(size, device, compile=compiled)
     batch = random_batch(load_rig(model.config.rig), size, 1, views, TARGETS[size]).to(device)
     return TrainingStep(model, losses, batch, precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lca_lightning.benchmarks.flops import Work, count_work
-from lca_lightning.benchmarks.models import can_compile
+from lca_lightning.benchmarks.models import announce_compiling, can_compile, compiled_graphs
 from lca_lightning.benchmarks.report import Figure, Report, Requirement
 from lca_lightning.benchmarks.sizes import PICTURES, BenchOptions
 from lca_lightning.benchmarks.speeds import datasheet_speed, predict
@@ -53,6 +53,7 @@ def measure_train_step(options: BenchOptions) -> Report:
     size = options.size_or("tiny")
     views = options.views or VIEWS[size]
     precision = torch.bfloat16 if options.on_cuda else torch.float32
+    announce_compiling()
     step = make_step(size, options.device, views, precision, compiled=True)
     agreement = check_losses(step)
     work = count_work(step)
@@ -63,7 +64,9 @@ def measure_train_step(options: BenchOptions) -> Report:
         step()
     peak_memory = torch.cuda.max_memory_allocated() / 2**30 if options.on_cuda else None
     name = f"train step, {views} views"
+    graphs = compiled_graphs()
     found = compare(name, step, "eager", lambda: run_eagerly(step), agreement, options.rounds)
+    graphs = compiled_graphs() - graphs
     report = Report(
         "train-step",
         f"{size}: 1 subject, {views} bodies {PICTURES[size].body} and {views} faces, {TARGETS[size]} "
@@ -73,6 +76,8 @@ def measure_train_step(options: BenchOptions) -> Report:
         f"random weights, {step.model.backbone.name}",
         options.device,
         [found],
+        [Figure("graphs compiled while timing", graphs)],
+        [Requirement("graphs compiled while timing:", graphs, "at most", 0)],
         notes=[
             "Rasterisation and elementwise work are not in the FLOPs, so a step takes longer than predicted."
         ],

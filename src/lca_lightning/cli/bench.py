@@ -24,6 +24,26 @@ BENCHMARKS: dict[str, tuple[str, str, str]] = {
         "measure_frame",
         "a whole animated frame; rival: static render of the same posed cloud; also ms of each part",
     ),
+    "encode": (
+        "encode",
+        "measure_encode",
+        "photos to tokens; rivals: the bare image encoder inside it, and a plain ViT of the same FLOPs",
+    ),
+    "train-step": (
+        "train_step",
+        "measure_train_step",
+        "a compiled training step; rival: the same model eager; also the time its FLOPs predict, MFU, memory",
+    ),
+    "loader": (
+        "loader",
+        "measure_loader",
+        "training batches off the disk; rival: PyAV decoding the same videos from end to end",
+    ),
+    "memory": (
+        "memory",
+        "measure_memory",
+        "CUDA only: peak memory of a training step by views, Gaussians, precision and checkpointing",
+    ),
 }
 _EXPLANATION = """
 Ours and the rival run by turns in one process. Their outputs are compared first: where they differ, nothing
@@ -53,13 +73,22 @@ def add_parser(subparsers: Any) -> None:
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto takes CUDA where there is one"
     )
     parser.add_argument("--rounds", type=int, default=21, help="timed turns of each side (default: 21)")
+    parser.add_argument(
+        "--views", type=int, help="photos of a person in encode, train-step and loader (tiny: 4, base: 8)"
+    )
+    parser.add_argument(
+        "--eager", action="store_true", help="encode: without torch.compile, which takes minutes on a CPU"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="loader: a data set of yours instead of a made one"
+    )
 
 
 def run(namespace: argparse.Namespace) -> None:
     """Measure, print a table and write the file.
 
     Raises:
-        UsageError: Fewer than one round.
+        UsageError: Fewer than one round or view.
         DeviceError: CUDA was asked for, or is needed, and there is none.
         LCAError: The outputs of the two sides differ, or there is no compiler for the rival.
     """
@@ -67,6 +96,9 @@ def run(namespace: argparse.Namespace) -> None:
 
     if namespace.rounds < 1:
         raise UsageError(f"--rounds must be at least 1, got {namespace.rounds}.")
+    if namespace.views is not None and namespace.views < 1:
+        raise UsageError(f"--views must be at least 1, got {namespace.views}.")
+    from lca_lightning.benchmarks import machine
     from lca_lightning.benchmarks.report import format_report, write_report
     from lca_lightning.benchmarks.sizes import BenchOptions, pick_device
     from lca_lightning.writing import refuse_unwritable
@@ -76,9 +108,17 @@ def run(namespace: argparse.Namespace) -> None:
     module, function, _ = BENCHMARKS[namespace.what]
     measure = getattr(importlib.import_module(f"lca_lightning.benchmarks.{module}"), function)
     options = BenchOptions(
-        pick_device(namespace.device), namespace.size, namespace.rounds, json=namespace.json
+        pick_device(namespace.device),
+        namespace.size,
+        namespace.rounds,
+        namespace.views,
+        not namespace.eager,
+        namespace.data,
+        namespace.json,
     )
+    busy_cores = machine.busy_cores()
     report = measure(options)
+    report.busy_cores = busy_cores
     print(format_report(report))
     if namespace.json is not None:
         write_report(report, namespace.json)

@@ -13,7 +13,7 @@ from lca_lightning.benchmarks.timing import Measurement
 FOUND = Measurement("splat", 1.23456789, "other", 2.0, 0.61728, (0.5, 0.7), 1e-6, 5)
 
 
-def make_report(load: float | None = 0.0) -> Report:
+def make_report(busy_cores: float | None = 0.0) -> Report:
     return Report(
         "raster",
         "10 Gaussians",
@@ -22,7 +22,7 @@ def make_report(load: float | None = 0.0) -> Report:
         [Figure("decode", 0.5, "ms")],
         [Requirement("ours / other:", 0.617, "at most", 1.5), Requirement("times:", 2.0, "at least", 3.0)],
         ["A note."],
-        load,
+        busy_cores,
     )
 
 
@@ -38,8 +38,8 @@ def test_table_says_everything() -> None:
     assert "reached: ours / other: 0.617 (at most 1.5)" in text
     assert "NOT REACHED: times: 2 (at least 3)" in text
     assert "busy" not in text
-    assert "busy" in format_report(make_report(load=3.0))
-    assert "busy" not in format_report(make_report(load=None))
+    assert "busy" in format_report(make_report(busy_cores=3.0))
+    assert "busy" not in format_report(make_report(busy_cores=None))
 
 
 def test_file_has_the_agreed_form(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_file_has_the_agreed_form(tmp_path: Path) -> None:
     write_report(make_report(), path)
     found = json.loads(path.read_text(encoding="utf-8"))
     assert list(found) == [
-        "benchmark", "settings", "device", "versions", "date", "load_before", "busy", "measurements",
+        "benchmark", "settings", "device", "versions", "date", "busy_cores", "busy", "measurements",
         "figures", "requirements", "notes",
     ]  # fmt: skip
     assert found["measurements"][0]["ours_ms"] == 1.23457
