@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,44 @@ def test_interrupted_and_resumed_equals_straight(
         assert all(torch.equal(states[0][i]["exp_avg_sq"], states[1][i]["exp_avg_sq"]) for i in states[0])
 
 
+@pytest.fixture(scope="module", params=[1, 2], ids=["one batch a step", "two batches a step"])
+def uninterrupted(
+    request: pytest.FixtureRequest, studio_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], Path, list[tuple[int, str, float]]]:
+    """Words, run directory and steps of a run of four steps, without and with accumulated gradients."""
+    options = {"trainer__accumulate_grad_batches": request.param, "image_grids__every_n_steps": 0}
+    words = ["fit", "--config", "tiny/posttrain.yaml", *small(studio_root, **options), RECORD]
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    Recorder.steps.clear()
+    assert lca(*words, "--run_dir", str(directory)) == 0
+    return words, directory, list(Recorder.steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGUSR1)], ids=["1", "2", "3"]
+)
+def test_a_signal_in_any_step_loses_nothing(
+    uninterrupted: tuple[list[str], Path, list[tuple[int, str, float]]],
+    step: int,
+    number: signal.Signals,
+    tmp_path: Path,
+) -> None:
+    words, whole, steps = uninterrupted
+    at = ["--trainer.callbacks+=tests.distributed.recording.SignalAt"]
+    at += [f"--trainer.callbacks.init_args.{key}" for key in (f"step={step - 1}", f"number={int(number)}")]
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    Recorder.steps.clear()
+    assert lca(*words, *at, "--run_dir", str(tmp_path / "stopped")) == 128 + number
+    assert load(tmp_path / "stopped" / "last.ckpt")["global_step"] == step
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == handlers
+    assert not (tmp_path / "stopped" / "interrupted.ckpt").exists()
+    source = ["--ckpt_path", str(tmp_path / "stopped" / "last.ckpt")]
+    assert lca(*words, *source, "--run_dir", str(tmp_path / "again")) == 0
+    assert Recorder.steps == steps  # those before the signal, then those after it
+    ends = [load(directory / "last.ckpt")["state_dict"] for directory in (whole, tmp_path / "again")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
 def test_resume_alone_continues_in_its_run_and_keeps_new_options(wild_root: Path, tmp_path: Path) -> None:
     first = small(wild_root, trainer__max_steps=1, trainer__val_check_interval=1)
     assert lca("fit", "--config", "tiny/pretrain", *first, "--run_dir", str(tmp_path / "run")) == 0
@@ -151,6 +191,44 @@ def test_post_training_starts_from_weights_only(
     for name, tensor in before["state_dict"].items():
         same = torch.equal(tensor, after["state_dict"][name])
         assert same == (name.startswith(("model.encoder", "model.tokenizer", "model.anchor"))), name
+
+
+def test_a_resumed_post_training_needs_its_first_weights_no_more(
+    pretrained: Path, studio_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "pretrained.ckpt"
+    shutil.copy(pretrained / "last.ckpt", first)
+    words = ["--config", "tiny/posttrain", *small(studio_root, trainer__max_steps=1)]
+    both = [f"--model.init_from={first}", f"--ckpt_path={tmp_path / 'run' / 'last.ckpt'}"]
+    assert lca("fit", *words, both[0], "--run_dir", str(tmp_path / "run")) == 0
+    first.unlink()
+    capsys.readouterr()
+    assert lca("fit", *words, *both, "--trainer.max_steps=2") == 0  # as a job does that is queued again
+    out = capsys.readouterr().out
+    assert "model.init_from was read when that run began" in out and "matched" not in out
+    assert load(tmp_path / "run" / "last.ckpt")["global_step"] == 2
+    assert lca("test", both[1]) == 0
+    assert lca("fit", *words, both[0], "--run_dir", str(tmp_path / "new")) == 1
+    assert "model.init_from names" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_many_machines_is_tested_on_this_one(pretrained: Path, tmp_path: Path) -> None:
+    checkpoint = load(pretrained / "last.ckpt")
+    config = yaml.safe_load(checkpoint["lca"]["config"])
+    config["trainer"] |= {"accelerator": "cuda", "num_nodes": 8, "devices": 8, "strategy": "ddp"}
+    checkpoint["lca"]["config"] = yaml.safe_dump(config)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert lca("test", f"--ckpt_path={tmp_path / 'last.ckpt'}", f"--run_dir={tmp_path}") == 0
+
+
+def test_a_schedule_longer_than_the_run_is_refused(
+    wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", "tiny/pretrain", *small(wild_root), "--run_dir", str(tmp_path / "run")]
+    assert lca("fit", *words, "--model.optimizer.warmup_steps=5") == 1
+    err = capsys.readouterr().err
+    assert "model.optimizer.warmup_steps (5)" in err and "trainer.max_steps (4)" in err
+    assert err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 def test_runs_are_filed_by_recipe_and_job(

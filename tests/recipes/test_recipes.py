@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,6 +33,38 @@ def test_recipe_resolves_to_sane_values(name: str, capsys: pytest.CaptureFixture
     assert tuple(optimizer["betas"]) == (0.9, 0.95)
     if name == "posttrain":
         assert optimizer["layer_decay"] == 0.65 and optimizer["learning_rate"] == 5e-5
+
+
+def test_the_promised_overlays_are_there() -> None:
+    promised = {"overlay/debug", "overlay/multinode", "overlay/sharded", "overlay/ema", "overlay/compile"}
+    assert promised <= set(recipe_files.recipe_names(overlays=True))
+
+
+@pytest.mark.parametrize(
+    ("overlays", "expected"),
+    [
+        (["multinode"], {"num_nodes": 8, "devices": 8}),
+        (["sharded"], {"sharded": True}),
+        (["ema"], {"decay": 0.9999}),
+        (["compile"], {"compile": True}),
+        (["multinode", "sharded", "ema", "compile"], {"num_nodes": 8, "sharded": True, "decay": 0.9999}),
+    ],
+)
+def test_overlays_compose_with_a_recipe(
+    overlays: list[str], expected: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for name in overlays for word in ("--config", f"overlay/{name}")]
+    assert lca("fit", "--config", "pretrain", *words, "--print_config") == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    callbacks = config["trainer"]["callbacks"] or [{"init_args": {}}]
+    found = {**config["trainer"], **config["model"]["optimizer"], **config["model"]["avatar"]}
+    found |= callbacks[0]["init_args"]
+    assert expected.items() <= found.items()
+    if "multinode" in overlays:
+        options = found["strategy"]["init_args"]
+        assert options["gradient_as_bucket_view"] and not options["broadcast_buffers"]
+        assert not options["find_unused_parameters"] and not options["static_graph"]
+    assert config["trainer"]["max_steps"] == 300_000
 
 
 @pytest.mark.parametrize("name", RECIPES)

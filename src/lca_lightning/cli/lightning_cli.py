@@ -183,6 +183,8 @@ class LCALightningCLI(LightningCLI):
         """Never unpickle a checkpoint; predictions go to files, not to memory."""
         arguments = super()._prepare_subcommand_kwargs(subcommand)
         arguments["weights_only"] = True
+        if arguments.get("ckpt_path"):
+            self.model.init_from = None  # the checkpoint goes on from there; the first weights may be gone
         if subcommand == "predict":
             arguments["return_predictions"] = False
         return arguments
