@@ -151,6 +151,14 @@ def test_unreadable_photos(
     assert not (tmp_path / "a.lca").exists()
 
 
+def test_more_photos_than_the_model_takes(
+    tmp_path: Path, checkpoint: Path, photos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["create", "--ckpt_path", checkpoint, "--images", *(photos[:1] * 17), "--out", tmp_path / "a.lca"]
+    assert status_of(*words) == 1
+    assert "17 photos were given, but this model takes at most 16" in capsys.readouterr().err
+
+
 def test_a_checkpoint_that_does_not_fit_itself(tmp_path: Path, checkpoint: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content["lca"]["model"]["width"] = 64

@@ -105,7 +105,7 @@ class AvatarCreator:
             The avatar, on the model's device.
 
         Raises:
-            DataError: No photo, an unreadable one, no person in one, or more than one person.
+            DataError: No photo, too many, an unreadable one, no person in one, or more than one person.
         """
         return self.create_prepared(self.prepare(images, identity), identity)
 
@@ -113,6 +113,12 @@ class AvatarCreator:
         """Only find the person, face and body in photos; see `create` for the arguments and errors."""
         if identity not in IDENTITY_CHOICES:
             raise ConfigError(f"identity must be one of {', '.join(IDENTITY_CHOICES)}, got {identity!r}.")
+        most = self.model.config.max_views
+        if len(images) > most:
+            raise DataError(
+                f"{len(images)} photos were given, but this model takes at most {most}; choose sharp ones from"
+                " different sides."
+            )
         prepared = self._prepare(list(images), self.model.rig)
         return prepared if identity == "fit" else replace(prepared, identity_I=None)
 

@@ -152,10 +152,10 @@ def _assemble(header: Mapping[str, Any], tensors: Mapping[str, Tensor], renderer
     config = AvatarModelConfig(**{name: value for name, value in header["model"].items() if name in known})
     rig = attach_rig(header["rig"], tensors["identity"], tensors["joints"], config.rig_asset)
     prefix = "pose_decoder."
-    weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     # a single-branch decoder finds its starting sizes among its weights
     decoder = build_pose_decoder(config, rig.signal_size, torch.zeros(config.gaussians))
-    decoder.load_state_dict(weights)
+    decoder.load_state_dict(state)
     canonical = {attribute: tensors[f"canonical.{name}"][None] for name, attribute in _CANONICAL.items()}
     count = config.gaussians
     if any(tensor.shape[1] != count for tensor in canonical.values()):

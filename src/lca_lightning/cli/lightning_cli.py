@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
-import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -29,11 +28,11 @@ from lca_lightning.cli.config_parsing import (
     option_values,
     run_label,
 )
+from lca_lightning.cli.consistency import check_data, check_image_sizes, check_precision, runs_on_cuda
 from lca_lightning.cli.doctor import require_device
 from lca_lightning.cli.run_directory import choose_run_directory
 from lca_lightning.cli.usage_errors import known_keys, usage_error
-from lca_lightning.datasets.format import Dataset
-from lca_lightning.errors import ConfigError, UsageError
+from lca_lightning.errors import ConfigError, LCAError, UsageError
 from lca_lightning.rendering.selection import choose_renderer
 from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
 from lca_lightning.training.callbacks.data_wait import DataWait
@@ -144,10 +143,10 @@ class LCALightningCLI(LightningCLI):
         """Check the device and the data root, and settle where the run writes."""
         config = self.config[self.verb]
         require_device(str(config.trainer.accelerator))
-        _check_precision(config.trainer)
-        device = "cuda" if _runs_on_cuda(config.trainer.accelerator) else "cpu"
+        check_precision(config.trainer)
+        device = "cuda" if runs_on_cuda(config.trainer.accelerator) else "cpu"
         choose_renderer(config.model.avatar.renderer, device)
-        _check_data_root(config)
+        check_data(config)
         if self.verb == "fit" and config.trainer.max_steps > 0:
             OptimizerConfig(**vars(config.model.optimizer)).check_length(config.trainer.max_steps)
         if config.model.init_from and config.ckpt_path:
@@ -162,12 +161,18 @@ class LCALightningCLI(LightningCLI):
         if self.verb != "validate":
             refuse_unwritable(self.run_directory / "tensorboard")
 
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer, then compare sizes that only the built parts know."""
+        super().instantiate_classes()
+        backbone = self.model.model.backbone
+        check_image_sizes(backbone.patch, backbone.name, getattr(self.datamodule, "hparams", {}))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Fill in what depends on the machine and the run: precision, logger, directory, progress bar."""
         config = self.config[self.verb].trainer
         kwargs["default_root_dir"] = str(self.run_directory)
         if config.precision is None:
-            kwargs["precision"] = "bf16-mixed" if _runs_on_cuda(config.accelerator) else "32-true"
+            kwargs["precision"] = "bf16-mixed" if runs_on_cuda(config.accelerator) else "32-true"
         if config.logger is None or config.logger is True:
             logs = TensorBoardLogger(self.run_directory, name="tensorboard", version="")
             kwargs["logger"] = logs if self.verb == "fit" else False
@@ -245,6 +250,10 @@ def run_training_command(verb: str, words: list[str]) -> int:
         except MisconfigurationException as error:  # Lightning's word for options that it cannot use
             text = " ".join(str(error).split()).rstrip(".")
             raise ConfigError(f"{text}; correct that option under `trainer`.") from error
+        except ValueError as error:  # jsonargparse wraps what a class of the recipe refuses
+            if isinstance(error.__cause__, LCAError):
+                raise error.__cause__ from None
+            raise
     if cli.trainer.is_global_zero:
         print(_closing_line(verb, cli))
     return 0
@@ -273,27 +282,3 @@ def _closing_line(verb: str, cli: LCALightningCLI) -> str:
     if verb == "predict":
         return f"Wrote PNG files to {directory}/predictions."
     return "Next: lca test on the same checkpoint."
-
-
-def _runs_on_cuda(accelerator: str | Any) -> bool:
-    return accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
-
-
-def _check_precision(trainer: Any) -> None:
-    if "16" in str(trainer.precision) and not _runs_on_cuda(trainer.accelerator):
-        raise ConfigError(
-            f"trainer.precision {trainer.precision!r} needs CUDA; leave it out: the run then takes bf16-mixed"
-            " on CUDA and 32-true elsewhere."
-        )
-
-
-def _check_data_root(config: Any) -> None:
-    """Open the data set before the model is built: a wrong root or rig should cost a second, not a minute."""
-    arguments = config.data.get("init_args") if config.get("data") else None
-    if arguments is not None and "root" in arguments:
-        rig = Dataset(arguments.root).rig
-        if rig != config.model.avatar.rig:
-            raise ConfigError(
-                f"The data of data.init_args.root ({arguments.root}) are for the rig {rig!r} but "
-                f"model.avatar.rig is {config.model.avatar.rig!r}; set it to {rig} or use other data."
-            )

@@ -1,0 +1,80 @@
+"""Parts of a run that contradict each other are refused before anything slow starts; both keys are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lca_lightning.datasets.format import Dataset
+from lca_lightning.errors import ConfigError
+
+
+def runs_on_cuda(accelerator: str | Any) -> bool:
+    """Whether a Lightning accelerator means CUDA here."""
+    return accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
+
+
+def check_precision(trainer: Any) -> None:
+    """Refuse half precision without CUDA.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if "16" in str(trainer.precision) and not runs_on_cuda(trainer.accelerator):
+        raise ConfigError(
+            f"trainer.precision {trainer.precision!r} needs CUDA; leave it out: the run then takes bf16-mixed"
+            " on CUDA and 32-true elsewhere."
+        )
+
+
+def check_data(config: Any) -> None:
+    """Compare data and model: rig and numbers of views; a wrong root should cost a second, not a minute.
+
+    Args:
+        config: Parsed configuration of the command.
+
+    Raises:
+        ConfigError: Data of another rig, or more views than the model takes.
+        DataError: There is no data set at the root.
+    """
+    arguments = config.data.get("init_args") if config.get("data") else None
+    if arguments is None:
+        return
+    avatar = config.model.avatar
+    if "root" in arguments:
+        rig = Dataset(arguments.root).rig
+        if rig != avatar.rig:
+            raise ConfigError(
+                f"The data of data.init_args.root ({arguments.root}) are for the rig {rig!r} but "
+                f"model.avatar.rig is {avatar.rig!r}; set it to {rig} or use other data."
+            )
+    for name in ("views", "test_views"):
+        value = arguments.get(name)
+        most = max(value, default=0) if isinstance(value, (list, tuple)) else value
+        if isinstance(most, int) and most > avatar.max_views:
+            raise ConfigError(
+                f"data.init_args.{name} asks for {most} views but model.avatar.max_views is "
+                f"{avatar.max_views}; lower the first or raise the second."
+            )
+
+
+def check_image_sizes(patch: int, backbone: str, options: Any) -> None:
+    """Refuse image sizes that the image encoder cannot cut into patches.
+
+    Args:
+        patch: Patch size of the image encoder, pixels.
+        backbone: Its name.
+        options: Options of the data module, with ``image_size`` and ``face_size`` where it has them.
+
+    Raises:
+        ConfigError: Names both keys and the nearest sizes that fit.
+    """
+    for name in ("image_size", "face_size"):
+        size = options.get(name)
+        if size is not None and any(side % patch for side in size):
+            fitting = [patch * max(1, round(side / patch)) for side in size]
+            raise ConfigError(
+                f"data.init_args.{name} {list(size)} must be multiples of {patch}, the patch size of "
+                f"model.avatar.backbone {backbone!r}; use {fitting} or another backbone."
+            )
