@@ -139,6 +139,7 @@ def _measure(options: BenchOptions, size: Size, dataset: Dataset) -> Report:
             Figure("delivered", 1e3 * delivered_a_turn / found.ours_ms, "frames/s"),
             Figure("raw sequential decoding", 1e3 * delivered_a_turn / found.rival_ms, "frames/s"),
             Figure("decoded for each frame read", decoded / asked, "pictures"),
+            Figure("loader / raw for each picture decoded", found.ratio * asked / decoded, "x"),
             Figure("read for each frame delivered", asked / (COUNTED_SAMPLES * (views + TARGETS))),
         ],
     )
