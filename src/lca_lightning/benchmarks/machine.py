@@ -53,24 +53,25 @@ def today() -> str:
     return datetime.date.today().isoformat()
 
 
-def busy_cores(seconds: float = 0.5) -> float | None:
-    """Cores that others keep busy while this process sleeps; None where the system does not say.
+class Neighbours:
+    """Watches, from its making on, how many cores other processes keep busy."""
 
-    Args:
-        seconds: How long to look.
-    """
-    before = _busy_seconds()
-    if before is None:
-        return None
-    time.sleep(seconds)
-    after = _busy_seconds()
-    return None if after is None else max(0.0, after - before) / seconds
+    def __init__(self) -> None:
+        self._started, self._others = time.perf_counter(), _others_seconds()
+
+    def busy_cores(self) -> float | None:
+        """Cores they kept busy on average so far; None where the system does not say."""
+        now = _others_seconds()
+        if now is None or self._others is None:
+            return None
+        return max(0.0, now - self._others) / max(1e-3, time.perf_counter() - self._started)
 
 
-def _busy_seconds() -> float | None:
-    """Seconds of work of all cores since the machine started, from Linux' first line of /proc/stat."""
+def _others_seconds() -> float | None:
+    """Seconds of work of all cores but for this process and its children, from Linux' /proc/stat."""
     path = Path("/proc/stat")
     if not path.is_file():
         return None
     user, nice, system, _idle, _wait, *interrupts = map(int, path.read_text().split("\n", 1)[0].split()[1:8])
-    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+    everything = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+    return everything - sum(os.times()[:4])

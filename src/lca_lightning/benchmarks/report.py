@@ -59,7 +59,7 @@ class Report:
         figures: Numbers without a rival.
         requirements: Numbers that must be reached.
         notes: Sentences for the reader.
-        busy_cores: Cores that others kept busy when it began; None where that is not known.
+        busy_cores: Cores that others kept busy meanwhile; None where that is not known.
     """
 
     benchmark: str
@@ -73,7 +73,7 @@ class Report:
 
     @property
     def busy(self) -> bool:
-        """Whether other processes wanted the processor when the benchmark began."""
+        """Whether other processes used the processor meanwhile."""
         return self.busy_cores is not None and self.busy_cores > BUSY_CORES
 
     def to_json(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def format_report(report: Report) -> str:
     notes = list(report.notes)
     if report.busy:
         notes.append(
-            f"The machine was busy ({report.busy_cores:.1f} cores at work): measure again when it is calm."
+            f"The machine was busy (others used {report.busy_cores:.1f} cores): measure again in calm."
         )
     return "\n".join(lines + ([""] + notes if notes else []))
 

@@ -116,9 +116,9 @@ def run(namespace: argparse.Namespace) -> None:
         namespace.data,
         namespace.json,
     )
-    busy_cores = machine.busy_cores()
+    neighbours = machine.Neighbours()
     report = measure(options)
-    report.busy_cores = busy_cores
+    report.busy_cores = neighbours.busy_cores()
     print(format_report(report))
     if namespace.json is not None:
         write_report(report, namespace.json)
