@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from lca_lightning.avatar.frame_kernel import frame_cpu
 from lca_lightning.batch import Driving
 from lca_lightning.errors import CheckpointError, ShapeError, UsageError
 from lca_lightning.geometry.kinematics import Skeleton
@@ -215,19 +216,25 @@ class Avatar:
                 f"The driving signals have {got[0]} joints and {got[1]} expression values, "
                 f"the rig {self.rig.name} has {wanted[0]} and {wanted[1]}."
             )
-        driving = driving.to(self.device)
-        attributes = self.canonical
+        return PosedAvatar(self._posed(driving.to(self.device), correctives), self._renderer())
+
+    def _posed(self, driving: Driving, correctives: bool) -> Gaussians:
+        """The cloud of one frame, by one compiled pass on the CPU and by plain operations elsewhere."""
+        decoder = self.pose_decoder
+        signals: Tensor | None = None
         if correctives:
-            signals = (
-                self.rig.driving_vector(driving.rotations_BTJ3),
-                driving.expression_BTE,
-                driving.gaze_BT8,
-            )
-            attributes = self.pose_decoder.animate(
-                self.canonical, self.projected_1AD, torch.cat(signals, dim=-1), self.limits
-            )
+            driving_vector = self.rig.driving_vector(driving.rotations_BTJ3)
+            signals = torch.cat([driving_vector, driving.expression_BTE, driving.gaze_BT8], dim=-1)
+        if self.device.type == "cpu" and isinstance(decoder, PoseDecoder):
+            values = None if signals is None else decoder.values(self.projected_1AD, signals)[0, 0]
+            transforms = self.skeleton.transforms(driving.rotations_BTJ3, driving.translation_BT3)[0, 0]
+            weights = self.surface.weights_GJ
+            return frame_cpu(self.canonical, values, decoder.offset_scale, self.limits, weights, transforms)
+        attributes = self.canonical
+        if signals is not None:
+            attributes = decoder.animate(attributes, self.projected_1AD, signals, self.limits)
         motion = skin_motion(self.skeleton, self.surface.weights_GJ, driving)
-        return PosedAvatar(pose_gaussians(attributes, motion)[0][0], self._renderer())
+        return pose_gaussians(attributes, motion)[0][0]
 
     def at_rest(self) -> PosedAvatar:
         """The canonical avatar: rest pose, no corrections, rig axes."""

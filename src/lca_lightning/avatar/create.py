@@ -116,8 +116,8 @@ class AvatarCreator:
         most = self.model.config.max_views
         if len(images) > most:
             raise DataError(
-                f"{len(images)} photos were given, but this model takes at most {most}; choose sharp ones from"
-                " different sides."
+                f"{len(images)} photos were given, but this model takes at most {most}; "
+                "choose sharp ones from different sides."
             )
         prepared = self._prepare(list(images), self.model.rig)
         return prepared if identity == "fit" else replace(prepared, identity_I=None)

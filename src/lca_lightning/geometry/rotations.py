@@ -155,7 +155,7 @@ def quaternion_multiply(left_4: Tensor, right_4: Tensor) -> Tensor:
     return ((left_4[..., index] * signs) * right_4[..., None, :]).sum(-1)
 
 
-# Row i and column j of the matrix that multiplies with a quaternion from the left: which component, which sign.
+# Entries of the matrix that multiplies with a quaternion from the left: which component, which sign.
 _PRODUCT_INDEX = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 _PRODUCT_SIGNS = ((1, -1, -1, -1), (1, 1, -1, 1), (1, 1, 1, -1), (1, -1, 1, 1))
 

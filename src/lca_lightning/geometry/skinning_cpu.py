@@ -42,7 +42,7 @@ def skin_motion_cpu(weights_GJ: Tensor, transforms_TJ44: Tensor) -> tuple[Tensor
         ShapeError: The joint counts disagree.
     """
     check_shape("transforms_TJ44", transforms_TJ44, ("T", weights_GJ.shape[1], 4, 4))
-    joints_GN, values_GN = _strongest(weights_GJ)
+    joints_GN, values_GN = strongest_joints(weights_GJ)
     transforms = transforms_TJ44.detach()[:, :, :3].reshape(*transforms_TJ44.shape[:2], 12).contiguous()
     frames, points = len(transforms), len(weights_GJ)
     blended = torch.empty(frames, points, 12)
@@ -53,7 +53,7 @@ def skin_motion_cpu(weights_GJ: Tensor, transforms_TJ44: Tensor) -> tuple[Tensor
     return blended.view(frames, points, 3, 4), rotations
 
 
-def _strongest(weights_GJ: Tensor) -> tuple[Array, Array]:
+def strongest_joints(weights_GJ: Tensor) -> tuple[Array, Array]:
     """The joints that move each point and their shares, strongest first; found once for each tensor."""
     current = 0 if weights_GJ.is_inference() else weights_GJ._version  # inference tensors count no changes
     version, arrays = _compressed.get(weights_GJ, (None, None))
@@ -66,7 +66,7 @@ def _strongest(weights_GJ: Tensor) -> tuple[Array, Array]:
 
 
 @compiled
-def _polar_lanes(lanes: Array) -> None:
+def polar_lanes(lanes: Array) -> None:
     """Newton's iteration (Higham 1986) on as many matrices at once, until all stand still.
 
     One buffer, entry after entry at constant offsets, and unsigned indices: so the loop is vectorised.
@@ -97,8 +97,8 @@ def _polar_lanes(lanes: Array) -> None:
 
 
 @compiled
-def _write_quaternion(lanes: Array, lane: int, rotations: Array, frame: int, point: int) -> None:
-    """Shepperd's formulas, real part not negative."""
+def lane_quaternion(lanes: Array, lane: int) -> tuple[float, float, float, float]:
+    """Quaternion of an orthogonal matrix by Shepperd's formulas, real part not negative."""
     k = np.uint64(lane)
     a, b, c = lanes[k], lanes[k + W1], lanes[k + W2]
     d, e, f = lanes[k + W3], lanes[k + W4], lanes[k + W5]
@@ -114,8 +114,37 @@ def _write_quaternion(lanes: Array, lane: int, rotations: Array, frame: int, poi
     scale = ONE / np.float32(np.sqrt(w * w + x * x + y * y + z * z))
     if w < np.float32(0.0):
         scale = -scale
-    rotations[frame, point, 0], rotations[frame, point, 1] = w * scale, x * scale
-    rotations[frame, point, 2], rotations[frame, point, 3] = y * scale, z * scale
+    return w * scale, x * scale, y * scale, z * scale
+
+
+@compiled
+def blend_lanes(
+    joints: Array,
+    values: Array,
+    transforms: Array,
+    frame: int,
+    start: int,
+    count: int,
+    rows: Array,
+    lanes: Array,
+) -> None:
+    """Blend the transforms of ``count`` points into ``rows`` and orthogonalise them in ``lanes``."""
+    row = np.zeros(12, np.float32)
+    for lane in range(count):
+        point = start + lane
+        row[:] = np.float32(0.0)
+        for slot in range(joints.shape[1]):
+            share = values[point, slot]
+            if share == np.float32(0.0):  # sorted: zeros come last
+                break
+            joint = joints[point, slot]
+            for entry in range(12):
+                row[entry] += share * transforms[frame, joint, entry]
+        for entry in range(12):
+            rows[lane, entry] = row[entry]
+        for entry in range(9):
+            lanes[np.uint64(entry * WIDTH + lane)] = row[entry + entry // 3]
+    polar_lanes(lanes)  # lanes beyond ``count`` hold earlier points, already orthogonal
 
 
 @compiled
@@ -123,25 +152,15 @@ def _blend_and_orient(
     joints: Array, values: Array, transforms: Array, blended: Array, rotations: Array, first: int, end: int
 ) -> None:
     lanes = np.zeros(9 * WIDTH, np.float32)
-    row = np.zeros(12, np.float32)
-    slots = joints.shape[1]
+    rows = np.zeros((WIDTH, 12), np.float32)
     for frame in range(blended.shape[0]):
         for start in range(first, end, WIDTH):
             count = min(WIDTH, end - start)
+            blend_lanes(joints, values, transforms, frame, start, count, rows, lanes)
             for lane in range(count):
                 point = start + lane
-                row[:] = np.float32(0.0)
-                for slot in range(slots):
-                    share = values[point, slot]
-                    if share == np.float32(0.0):  # sorted: zeros come last
-                        break
-                    joint = joints[point, slot]
-                    for entry in range(12):
-                        row[entry] += share * transforms[frame, joint, entry]
                 for entry in range(12):
-                    blended[frame, point, entry] = row[entry]
-                for entry in range(9):
-                    lanes[np.uint64(entry * WIDTH + lane)] = row[entry + entry // 3]
-            _polar_lanes(lanes)  # lanes beyond ``count`` hold earlier points, already orthogonal
-            for lane in range(count):
-                _write_quaternion(lanes, lane, rotations, frame, start + lane)
+                    blended[frame, point, entry] = rows[lane, entry]
+                w, x, y, z = lane_quaternion(lanes, lane)
+                rotations[frame, point, 0], rotations[frame, point, 1] = w, x
+                rotations[frame, point, 2], rotations[frame, point, 3] = y, z

@@ -64,9 +64,13 @@ class ScaleLimits(NamedTuple):
     minimum: float
     maximum: float
 
+    def log_bounds(self) -> tuple[float, float]:
+        """Logarithms of both."""
+        return math.log(self.minimum), math.log(self.maximum)
+
     def clamp(self, log_scales: Tensor) -> Tensor:
         """Clamp logarithms of standard deviations."""
-        return log_scales.clamp(math.log(self.minimum), math.log(self.maximum))
+        return log_scales.clamp(*self.log_bounds())
 
 
 def attributes_of(

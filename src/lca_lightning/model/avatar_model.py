@@ -97,10 +97,13 @@ class AvatarModel(nn.Module):
             self.compile_parts()
 
     def compile_parts(self) -> None:
-        """Compile encoder layers and decoders in place; the names of their parameters stay."""
-        for part in (*self.encoder.layers, self.canonical_decoder, self.pose_decoder):
-            if part is not None:
-                part.compile()
+        """Compile encoder layers and the networks of the decoders in place; parameters keep their names.
+
+        What follows a decoder's network stays outside: its limits change from step to step.
+        """
+        decoders = [part.layers for part in (self.canonical_decoder, self.pose_decoder) if part is not None]
+        for part in (*self.encoder.layers, *decoders):
+            part.compile()
 
     @property
     def limits(self) -> ScaleLimits:

@@ -6,6 +6,7 @@ that would synchronise. What the numbers are is checked on a real device by ``ma
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -71,7 +72,7 @@ def simulated(mode: FakeTensorMode, avatar: Avatar) -> Avatar:
             )
         ),
         projected_1AD=on_fake_cuda(mode, avatar.projected_1AD),
-        pose_decoder=on_fake_cuda(mode, avatar.pose_decoder),
+        pose_decoder=on_fake_cuda(mode, copy.deepcopy(avatar.pose_decoder)),
         surface=on_fake_cuda(mode, avatar.surface),
     )
 
