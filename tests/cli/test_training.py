@@ -150,6 +150,7 @@ def test_a_signal_in_any_step_loses_nothing(
     step: int,
     number: signal.Signals,
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words, whole, steps = uninterrupted
     at = ["--trainer.callbacks+=tests.distributed.recording.SignalAt"]
@@ -157,6 +158,7 @@ def test_a_signal_in_any_step_loses_nothing(
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     Recorder.steps.clear()
     assert lca(*words, *at, "--run_dir", str(tmp_path / "stopped")) == 128 + number
+    assert f"lca fit --ckpt_path {tmp_path / 'stopped' / 'last.ckpt'}" in "".join(capsys.readouterr())
     assert load(tmp_path / "stopped" / "last.ckpt")["global_step"] == step
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == handlers
     assert not (tmp_path / "stopped" / "interrupted.ckpt").exists()

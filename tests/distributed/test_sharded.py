@@ -11,6 +11,7 @@ from tests.distributed.processes import TWO, finish, losses, reports, run, start
 from tests.distributed.test_ddp import LOSS_TOLERANCE, PICK, WEIGHT_TOLERANCE, assert_same_weights
 
 SHARDED = "--config=overlay/sharded"
+pytestmark = pytest.mark.slow
 
 
 def test_sharding_changes_nothing_but_the_memory(recipe: list[str], two: Path, tmp_path: Path) -> None:
@@ -23,7 +24,6 @@ def test_sharding_changes_nothing_but_the_memory(recipe: list[str], two: Path, t
     assert sum(shares) == whole and max(shares) < 0.6 * whole
 
 
-@pytest.mark.slow
 def test_its_checkpoints_continue_on_any_number_of_processes(
     recipe: list[str], two: Path, tmp_path: Path
 ) -> None:

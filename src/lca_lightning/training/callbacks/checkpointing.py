@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class RollingCheckpoint(Checkpoint):
         self._step = self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """After an optimiser step, write when the step, the time or a signal says so."""
         step = trainer.global_step
         if step == self._step:  # gradients are being accumulated: they are in no checkpoint
@@ -58,6 +59,9 @@ class RollingCheckpoint(Checkpoint):
         if by_step or by_time or number:
             self._save(trainer, "last.ckpt")
         if number:
+            path = Path(trainer.default_root_dir) / "last.ckpt"
+            name = signal.Signals(number).name
+            pl_module.print(f"{name} at step {step}: wrote {path}. To go on: lca fit --ckpt_path {path}")
             self.stop.leave(trainer, number)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
