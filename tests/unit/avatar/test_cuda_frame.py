@@ -72,7 +72,7 @@ def simulated(mode: FakeTensorMode, avatar: Avatar) -> Avatar:
             )
         ),
         projected_1AD=on_fake_cuda(mode, avatar.projected_1AD),
-        pose_decoder=on_fake_cuda(mode, copy.deepcopy(avatar.pose_decoder)),
+        pose_decoder=on_fake_cuda(mode, avatar.pose_decoder),
         surface=on_fake_cuda(mode, avatar.surface),
     )
 
@@ -82,9 +82,10 @@ def test_a_frame_on_cuda_neither_waits_nor_copies(
 ) -> None:
     monkeypatch.setattr(avatar_module, "choose_renderer", lambda *_: None)
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
+    own = replace(avatar, pose_decoder=copy.deepcopy(avatar.pose_decoder))  # modules are moved in place
     one = motion[0].driving(avatar.rig.expression_size)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
-        there, driving = simulated(mode, avatar), on_fake_cuda(mode, one)
+        there, driving = simulated(mode, own), on_fake_cuda(mode, one)
         there.animate(driving)  # constants and bones are made at the first frame
         with Synchronisations() as watched:
             posed = there.animate(driving)
