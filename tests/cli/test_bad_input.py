@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import pickle
+import resource
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -80,31 +83,33 @@ def test_recipes_that_say_nothing(
     assert text in the_sentence(capsys)
 
 
-def full_disk(path: Path, content: bytes) -> int:
-    """Write half of the content, as a disk that fills up does."""
-    with path.open("wb") as file:
-        file.write(content[: len(content) // 2])
-    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond a size: the system call fails in the middle, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [0, 5_000, 3_000_000])
+def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, size: int) -> None:
     target = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, target)
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(DataError, match="No space left on device.; free some space"):
-        AtomicCheckpointIO().save_checkpoint({"step": 2}, target)
+    with largest_file(size), pytest.raises(DataError, match="File too large.; free some space"):
+        AtomicCheckpointIO().save_checkpoint({"step": 2, "weights": torch.zeros(1_000_000)}, target)
     assert torch.load(target, weights_only=True) == {"step": 1}
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_full_disk_during_a_run(
-    wild_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+def test_full_disk_during_a_run(wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"trainer__max_steps": 1, "trainer__limit_val_batches": 0, "trainer__val_check_interval": 1}
     words = [*small(wild_root, **options), "--trainer.enable_progress_bar=false"]
-    assert lca("fit", "--config", "tiny/pretrain", *words, f"--run_dir={tmp_path}") == 1
-    assert "last.ckpt (No space left on device)" in capsys.readouterr().err
+    with largest_file(50_000):
+        assert lca("fit", "--config", "tiny/pretrain", *words, f"--run_dir={tmp_path}") == 1
+    assert "last.ckpt (File too large)" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*ckpt*"))
 
 

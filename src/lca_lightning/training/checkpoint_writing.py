@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -16,7 +15,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its final name, then rename it.
 
     Lightning's own writer copies from the temporary folder where that is another file system, and a full disk
-    then leaves half a file in the place of the last good one.
+    then leaves half a file in the place of the last good one. Tensors stream to the file: at the paper's size
+    a copy in memory would take 9 GB.
     """
 
     def save_checkpoint(
@@ -32,6 +32,39 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             DataError: The folder cannot be written or the disk is full; the file that was there is untouched.
         """
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        write_atomically(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
+        write_atomically(path, lambda temporary: _stream(checkpoint, temporary))
+
+
+class _CheckpointFile:
+    """A binary file that remembers why it could not be written: torch reports only that it could not.
+
+    Args:
+        file: The open file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of the content."""
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        """Hand everything to the disk."""
+        self._file.flush()
+
+
+def _stream(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        target = _CheckpointFile(file)
+        try:
+            torch.save(checkpoint, target)  # type: ignore[arg-type]
+        except RuntimeError:
+            if target.failure is not None:
+                raise target.failure from None
+            raise
