@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from lca_lightning.avatar.frame_kernel import frame_cpu
+from lca_lightning.avatar.frame_kernel import CpuFrames
 from lca_lightning.batch import Driving
 from lca_lightning.errors import CheckpointError, ShapeError, UsageError
 from lca_lightning.geometry.kinematics import Skeleton
@@ -220,21 +220,23 @@ class Avatar:
 
     def _posed(self, driving: Driving, correctives: bool) -> Gaussians:
         """The cloud of one frame, by one compiled pass on the CPU and by plain operations elsewhere."""
-        decoder = self.pose_decoder
-        signals: Tensor | None = None
-        if correctives:
-            driving_vector = self.rig.driving_vector(driving.rotations_BTJ3)
-            signals = torch.cat([driving_vector, driving.expression_BTE, driving.gaze_BT8], dim=-1)
-        if self.device.type == "cpu" and isinstance(decoder, PoseDecoder):
-            values = None if signals is None else decoder.values(self.projected_1AD, signals)[0, 0]
-            transforms = self.skeleton.transforms(driving.rotations_BTJ3, driving.translation_BT3)[0, 0]
-            weights = self.surface.weights_GJ
-            return frame_cpu(self.canonical, values, decoder.offset_scale, self.limits, weights, transforms)
+        if self.device.type == "cpu" and isinstance(self.pose_decoder, PoseDecoder):
+            return self._cpu_frames(driving, correctives)
         attributes = self.canonical
-        if signals is not None:
-            attributes = decoder.animate(attributes, self.projected_1AD, signals, self.limits)
+        if correctives:
+            driving_11P = self.rig.driving_vector(driving.rotations_BTJ3)
+            signals_11S = torch.cat([driving_11P, driving.expression_BTE, driving.gaze_BT8], dim=-1)
+            attributes = self.pose_decoder.animate(attributes, self.projected_1AD, signals_11S, self.limits)
         motion = skin_motion(self.skeleton, self.surface.weights_GJ, driving)
         return pose_gaussians(attributes, motion)[0][0]
+
+    @cached_property
+    def _cpu_frames(self) -> CpuFrames:
+        assert isinstance(self.pose_decoder, PoseDecoder)
+        return CpuFrames(
+            self.canonical, self.projected_1AD, self.pose_decoder, self.limits, self.surface.weights_GJ,
+            self.skeleton, self.rig.driving_joints,
+        )  # fmt: skip
 
     def at_rest(self) -> PosedAvatar:
         """The canonical avatar: rest pose, no corrections, rig axes."""

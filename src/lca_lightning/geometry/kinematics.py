@@ -55,6 +55,13 @@ class Skeleton:
         last = torch.cat([torch.zeros_like(upper[..., :1, :3]), torch.ones_like(upper[..., :1, :1])], dim=-1)
         return torch.cat([upper, last], dim=-2)
 
+    def parents_J(self) -> Tensor:
+        """Parent of each joint, ``J`` for the root."""
+        joints = self.joints_BJ3.shape[1]
+        if not len(self.ancestors_SJ):  # a root alone
+            return torch.full((joints,), joints)
+        return self.ancestors_SJ[0, :joints]
+
     def _chain(self, local_BTJ34: Tensor) -> Tensor:
         """Compose each joint's map with its ancestors' by pointer jumping: log(depth) products for all."""
         nothing = torch.eye(3, 4, dtype=local_BTJ34.dtype, device=local_BTJ34.device)

@@ -48,7 +48,7 @@ def skin_motion_cpu(weights_GJ: Tensor, transforms_TJ44: Tensor) -> tuple[Tensor
     blended = torch.empty(frames, points, 12)
     rotations = torch.empty(frames, points, 4)
     arrays = joints_GN, values_GN, transforms.numpy(), blended.numpy(), rotations.numpy()
-    bounds = even_bounds(points, SMALLEST_CHUNK)
+    bounds = even_bounds(points, SMALLEST_CHUNK, chunks_per_thread=1)
     run_chunks(lambda chunk: _blend_and_orient(*arrays, bounds[chunk], bounds[chunk + 1]), len(bounds) - 1)
     return blended.view(frames, points, 3, 4), rotations
 

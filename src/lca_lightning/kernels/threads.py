@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from threading import Lock
 
 import numpy as np
@@ -61,13 +62,24 @@ def _drain(task: Callable[[int], object], numbers: Iterator[int]) -> None:
         task(number)
 
 
-def even_bounds(count: int, smallest: int) -> np.ndarray:
-    """Cut ``range(count)`` into about four chunks a thread, none smaller than ``smallest``.
+def even_bounds(count: int, smallest: int, chunks_per_thread: int = 4) -> np.ndarray:
+    """Cut ``range(count)`` into equal chunks, none smaller than ``smallest``.
+
+    Args:
+        count: Length of the range.
+        smallest: Fewest items of a chunk.
+        chunks_per_thread: More of them share uneven work better; one is best for even work of less than a
+            millisecond, because threads wait for the interpreter lock between chunks.
 
     Returns:
         Chunk boundaries, first 0 and last ``count``.
     """
-    chunks = max(1, min(4 * torch.get_num_threads(), count // max(1, smallest)))
+    most = chunks_per_thread * torch.get_num_threads()
+    return _cut(count, max(1, min(most, count // max(1, smallest))))
+
+
+@cache
+def _cut(count: int, chunks: int) -> np.ndarray:
     return np.linspace(0, count, chunks + 1).astype(np.int64)
 
 

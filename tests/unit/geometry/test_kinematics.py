@@ -7,6 +7,7 @@ import torch
 
 from lca_lightning.errors import ShapeError
 from lca_lightning.geometry.kinematics import Skeleton, ancestor_steps
+from lca_lightning.geometry.kinematics_cpu import pose_joints
 from lca_lightning.geometry.rotations import rotation_vector_to_matrix
 
 TREES = {
@@ -49,6 +50,26 @@ def test_transforms_equal_a_walk_along_the_chain(parents: list[int]) -> None:
     for frame in range(3):
         expected = walk(skeleton, parents, rotations[0, frame], roots[0, frame])
         torch.testing.assert_close(got[0, frame], expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("parents", TREES.values(), ids=TREES.keys())
+def test_compiled_pass_equals_the_skeleton(parents: list[int]) -> None:
+    """1e-5: float32 products along chains of up to nine bones, in another order."""
+    torch.manual_seed(1)
+    joints = len(parents)
+    skeleton = Skeleton(
+        torch.randn(1, joints, 3), torch.randn(1, joints, 3),
+        rotation_vector_to_matrix(torch.randn(1, joints, 3)), ancestor_steps(parents),
+    )  # fmt: skip
+    rotations = torch.randn(1, 1, joints, 3)
+    rotations[0, 0, 0] *= 1e-5  # below the square root of the smallest angle
+    root, local, transforms = torch.randn(1, 1, 3), torch.empty(joints, 3, 3), torch.empty(joints, 3, 4)
+    bones = (skeleton.joints_BJ3[0], skeleton.offsets_BJ3[0], skeleton.alignment_BJ33[0])
+    tensors = (skeleton.parents_J(), rotations[0, 0], root[0, 0], *bones, local, transforms)
+    pose_joints(*(tensor.numpy() for tensor in tensors))
+    torch.testing.assert_close(local, rotation_vector_to_matrix(rotations[0, 0]), atol=1e-6, rtol=0)
+    expected = skeleton.transforms(rotations, root)[0, 0, :, :3]
+    torch.testing.assert_close(transforms, expected, atol=1e-5, rtol=0)
 
 
 def test_gradients_reach_rotations_and_root() -> None:

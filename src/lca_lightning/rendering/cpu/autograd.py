@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lca_lightning.errors import DeviceError, LCAError
-from lca_lightning.rendering.cpu import backward, kernels, projection, projection_backward, tiles
 from lca_lightning.kernels.threads import balanced_bounds, even_bounds, run_chunks
+from lca_lightning.rendering.cpu import backward, kernels, projection, projection_backward, tiles
 from lca_lightning.rendering.renderer import TILE_SIZE, Gaussians, Rendering, check_inputs
 
 Array = np.ndarray[Any, Any]
