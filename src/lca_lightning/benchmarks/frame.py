@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lca_lightning.avatar.avatar import Avatar, Camera, PosedAvatar
+from lca_lightning.avatar.graphed import GraphedAvatar
 from lca_lightning.batch import Driving
 from lca_lightning.benchmarks.avatars import random_avatar
 from lca_lightning.benchmarks.gsplat_rival import static_gsplat
@@ -91,9 +93,18 @@ def part_times(avatar: Avatar, shots: list[Shot], rounds: int, calls: int) -> li
 
 def posing_figures(avatar: Avatar, shots: list[Shot], rounds: int) -> list[Figure]:
     """How often decoding, corrections and skinning run in a second, without waiting in between."""
-    shot = in_turn(shots)
-    milliseconds = median_time(lambda: avatar.animate(shot().driving), min(rounds, 5), len(shots))
-    return [Figure("decode + deltas + skin", 1e3 / milliseconds, "per second")]
+    players: dict[str, Avatar | GraphedAvatar] = {"decode + deltas + skin": avatar}
+    if avatar.device.type == "cuda":
+        players["the same as a CUDA graph"] = GraphedAvatar(avatar, shots[0].driving)
+    shot, figures = in_turn(shots), []
+    for name, player in players.items():
+        milliseconds = median_time(partial(_play, player, shot), min(rounds, 5), len(shots))
+        figures.append(Figure(name, 1e3 / milliseconds, "per second"))
+    return figures
+
+
+def _play(player: Avatar | GraphedAvatar, shot: Callable[[], Shot]) -> PosedAvatar:
+    return player.animate(shot().driving)
 
 
 def waits_for_gpu(avatar: Avatar, driving: Driving) -> bool:
