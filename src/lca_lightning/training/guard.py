@@ -142,7 +142,7 @@ class NonFiniteGuard:
         where = trouble or f"look at the batch in {folder / name.format(rank)}"
         raise NonFiniteError(
             f"Training stopped at step {step} after {self._in_a_row} steps in a row without finite numbers:"
-            f" {what}; lower model.optimizer.learning_rate, go on from last.ckpt if there is one, and {where}."
+            f" {what}; lower model.optimizer.learning_rate, go on from last.ckpt if it exists, and {where}."
         )
 
 
