@@ -130,8 +130,8 @@ def check_tensors(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(
-                f"{path} is no complete Sapiens v1 encoder: it {problem} {names[0]}{more}; download it again, "
-                "or take one of the files in docs/weights.md."
+                f"{path} is no complete Sapiens v1 encoder: it {problem} {names[0]}{more}; "
+                "download it again, or take one of the files in docs/weights.md."
             )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
