@@ -10,7 +10,12 @@ from lca_lightning.batch import Batch
 from lca_lightning.datasets.captures import HoldOut, evaluation_items, training_clips
 from lca_lightning.datasets.format import Dataset
 from lca_lightning.datasets.frame_store import FrameStore
-from lca_lightning.datasets.loading import EvaluationSampler, SeededSampler, StepLoader
+from lca_lightning.datasets.loading import (
+    EvaluationSampler,
+    SeededSampler,
+    StepLoader,
+    leave_signals_to_the_run,
+)
 from lca_lightning.datasets.samples import (
     DrawRule,
     EvaluationItem,
@@ -160,6 +165,7 @@ class CaptureDataModule(pl.LightningDataModule):
             collate_fn=Batch.collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
+            worker_init_fn=leave_signals_to_the_run,
         )
 
     def _place(self) -> tuple[int, int]:

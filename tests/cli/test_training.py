@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cli.commands import SMALL_DATA, Recorder, lca, small
+from tests.distributed import processes
 from tests.tiny_capture import FRAMES
 
 RECORD = "--trainer.callbacks+=tests.cli.commands.Recorder"
@@ -244,3 +246,52 @@ def test_runs_are_filed_by_recipe_and_job(
     assert lca("fit", "--config", "tiny/pretrain", *words, "--trainer.plugins=LightningEnvironment") == 0
     assert (tmp_path / "runs" / "tiny" / "pretrain" / "4711" / "last.ckpt").is_file()
     assert SMALL_DATA
+
+
+def test_a_resumed_run_takes_the_rates_it_is_given(
+    pretrained: Path, wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["fit", "--config", "tiny/pretrain.yaml", *small(wild_root, trainer__max_steps=6)]
+    words += ["--ckpt_path", str(pretrained / "last.ckpt"), "--run_dir", str(run)]
+    options = {"learning_rate": 1e-7, "weight_decay": 0.3, "betas": "[0.8,0.9]", "final_fraction": 1.0}
+    assert lca(*words, *(f"--model.optimizer.{name}={value}" for name, value in options.items())) == 0
+    groups = load(run / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert [group["lr"] for group in groups] == [1e-7, 1e-7]
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.3]
+    assert all(tuple(group["betas"]) == (0.8, 0.9) for group in groups)
+    capsys.readouterr()
+    assert lca(*words, "--model.optimizer.layer_decay=0.5") == 1
+    assert "model.optimizer.layer_decay" in capsys.readouterr().err
+
+
+def test_an_endless_run_needs_a_schedule(
+    wild_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"trainer__max_steps": -1, "trainer__max_epochs": -1}
+    words = ["fit", "--config", "tiny/pretrain.yaml", *small(wild_root, **options)]
+    assert lca(*words, "--run_dir", str(tmp_path / "run")) == 1
+    assert "model.optimizer.total_steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_run_loses_nothing(
+    wild_root: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A terminal's Ctrl-C and a scheduler's SIGTERM reach the loading processes too."""
+    run = tmp_path / "run"
+    options = {
+        "data__init_args__num_workers": 2,
+        "trainer__max_steps": 9999,
+        "trainer__val_check_interval": 9999,
+    }
+    words = ["fit", "--config", "tiny/pretrain.yaml", *small(wild_root, **options), "--run_dir", str(run)]
+    process = processes.start(*words)
+    deadline = time.monotonic() + 120.0
+    while not (run / "images").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, number)
+    status, output = processes.finish(process)
+    assert status % 256 == 128 + number, output
+    assert (run / "last.ckpt").is_file() and not (run / "interrupted.ckpt").exists()
+    assert output.count("Stopping after this step") == (number == signal.SIGINT)

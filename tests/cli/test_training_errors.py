@@ -75,6 +75,10 @@ def test_precision_and_device(wild_root: Path, tmp_path: Path, capsys: pytest.Ca
     if not torch.cuda.is_available():
         assert lca(*words, "--trainer.accelerator=cuda") == 1
         assert "no CUDA device" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lca_lightning.cli.consistency.runs_on_cuda", lambda _: True)
+        assert lca(*words, "--trainer.precision=16-mixed") == 1
+        assert "use bf16-mixed" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -16,7 +16,7 @@ def runs_on_cuda(accelerator: str | Any) -> bool:
 
 
 def check_precision(trainer: Any) -> None:
-    """Refuse half precision without CUDA.
+    """Refuse half precision without CUDA, and float16 everywhere: its overflows look like a broken run.
 
     Raises:
         ConfigError: Names the option.
@@ -25,6 +25,11 @@ def check_precision(trainer: Any) -> None:
         raise ConfigError(
             f"trainer.precision {trainer.precision!r} needs CUDA; leave it out: the run then takes bf16-mixed"
             " on CUDA and 32-true elsewhere."
+        )
+    if str(trainer.precision).startswith("16"):
+        raise ConfigError(
+            f"trainer.precision {trainer.precision!r} is not supported: its range is too small; use"
+            " bf16-mixed."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lca_lightning.datasets.sampling import sample_number
 from lca_lightning.errors import DataError
+
+LAST_WORDS = 120  # seconds in which a stopping run may still need batches and write a checkpoint
 
 
 class SeededSampler(DistributedSampler[int]):
@@ -83,3 +86,16 @@ class StepLoader(data.DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """Keep a loading process alive while its run finishes a step and writes a checkpoint.
+
+    Ctrl-C in a terminal and a scheduler's ``SIGTERM`` reach all processes of a run. A loading process that
+    dies of them takes the run with it in mid-step; when the run ends, its loading processes end anyway.
+
+    Args:
+        worker: Number of the loading process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))  # an alarm ends the process

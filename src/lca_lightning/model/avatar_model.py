@@ -22,6 +22,8 @@ from lca_lightning.rig.anchors import Anchors, sample_anchors
 from lca_lightning.rig.loading import load_rig
 from lca_lightning.rig.rig import Rig
 
+GRAPHS = 64  # compiled variants of a layer; the paper's recipe needs 10
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -99,8 +101,12 @@ class AvatarModel(nn.Module):
     def compile_parts(self) -> None:
         """Compile encoder layers and the networks of the decoders in place; parameters keep their names.
 
-        What follows a decoder's network stays outside: its limits change from step to step.
+        What follows a decoder's network stays outside: its limits change from step to step. Each arrangement
+        of photos and faces is a graph of its own, and at its limit PyTorch would go on uncompiled.
         """
+        from torch._dynamo import config  # slow to import
+
+        config.recompile_limit = max(config.recompile_limit, GRAPHS)
         decoders = [part.layers for part in (self.canonical_decoder, self.pose_decoder) if part is not None]
         for part in (*self.encoder.layers, *decoders):
             part.compile()

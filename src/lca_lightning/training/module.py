@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.augment import AugmentationConfig, recolor
 from lca_lightning.datasets.pictures import write_png
-from lca_lightning.errors import NonFiniteError
+from lca_lightning.errors import ConfigError, NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.metrics.masked import MaskedProtocol
 from lca_lightning.model.avatar_model import AvatarOutput, build_avatar_model
@@ -23,7 +25,13 @@ from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.flops import StepFlopCounter, step_shape
 from lca_lightning.training.gradients import gradient_norms
 from lca_lightning.training.guard import Attempt, NonFiniteGuard
-from lca_lightning.training.optim import OptimizerConfig, build_optimizer, freeze_by_gamma
+from lca_lightning.training.optim import (
+    OptimizerConfig,
+    build_optimizer,
+    freeze_by_gamma,
+    keep_configured_rates,
+    parameter_groups,
+)
 from lca_lightning.training.pictures import Rendered
 
 
@@ -71,8 +79,17 @@ class LCALightningModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with the schedule stepped after every optimiser step."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = build_optimizer(self.model, self.avatar.layers, self.optimizer_config, steps)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):  # a run until somebody or trainer.max_time ends it
+            if self.optimizer_config.total_steps is None:
+                raise ConfigError(
+                    "A run without trainer.max_steps or trainer.max_epochs needs model.optimizer.total_steps,"
+                    " the length of its schedule."
+                )
+            steps = self.optimizer_config.total_steps
+        optimizer, schedule = build_optimizer(
+            self.model, self.avatar.layers, self.optimizer_config, int(steps)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -167,6 +184,9 @@ class LCALightningModule(pl.LightningModule):
         path = str(self.trainer.ckpt_path)
         check_block(checkpoint.get(BLOCK), path, rig=self.avatar.rig, anchors=self.avatar.anchors)
         check_shapes(self.state_dict(), checkpoint["state_dict"], path)
+        if self.trainer.state.fn == TrainerFn.FITTING and checkpoint.get("optimizer_states"):
+            groups = parameter_groups(self.model, self.avatar.layers, self.optimizer_config)
+            keep_configured_rates(checkpoint, groups, self.optimizer_config.betas, path)
 
     def _measure(self, scores: MaskedProtocol, batch: Batch) -> None:
         output = self.model(batch)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -168,6 +169,36 @@ def parameter_groups(model: nn.Module, layers: int, config: OptimizerConfig) -> 
         {"params": groups[key], "lr": key[0], "weight_decay": key[1], "name": f"lr{key[0]:.2e}_wd{key[1]:g}"}
         for key in sorted(groups)
     ]
+
+
+def keep_configured_rates(
+    checkpoint: dict[str, Any], groups: list[dict[str, Any]], betas: tuple[float, float], path: str
+) -> None:
+    """Put a run's own rates, decay and averaging factors in the place of those its checkpoint was made with.
+
+    Restoring an optimiser brings its old options back, and a lower rate on the command line would do nothing.
+
+    Args:
+        checkpoint: Lightning's checkpoint, changed in place; the averages are left alone.
+        groups: Output of ``parameter_groups`` for the run.
+        betas: AdamW's averaging factors.
+        path: Of the checkpoint, for the message.
+
+    Raises:
+        ConfigError: The parameters were grouped in another way.
+    """
+    stored, schedule = checkpoint["optimizer_states"][0]["param_groups"], checkpoint["lr_schedulers"][0]
+    if [len(old["params"]) for old in stored] != [len(new["params"]) for new in groups]:
+        raise ConfigError(
+            f"{path} was trained with a model.optimizer.layer_decay or model.optimizer.weight_decay that"
+            " groups the weights in another way; continue with its values, or start from its weights by"
+            " model.init_from."
+        )
+    for index, (old, new) in enumerate(zip(stored, groups, strict=True)):
+        old["weight_decay"], old["betas"] = new["weight_decay"], tuple(betas)
+        if old["initial_lr"] != new["lr"]:
+            old["lr"] *= new["lr"] / old["initial_lr"]
+            old["initial_lr"] = schedule["base_lrs"][index] = new["lr"]
 
 
 def schedule_factor(step: int, warmup_steps: int, total_steps: int, final_fraction: float = 0.0) -> float:

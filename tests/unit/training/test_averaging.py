@@ -13,6 +13,7 @@ from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.callbacks.averaging import AveragedWeights
 from lca_lightning.training.module import LCALightningModule
 from lca_lightning.training.optim import OptimizerConfig
+from tests.unit.training import tiny_module
 
 SIZES = {"width": 16, "heads": 2, "layers": 1, "anchors": 64, "gaussians_per_anchor": 1, "decoder_hidden": 8}
 
@@ -49,3 +50,15 @@ def test_young_averages_are_short_and_old_ones_as_asked() -> None:
         averaging._average([mean], [torch.ones(1)], count)
         left *= min(0.5, (1 + count) / (10 + count))
         assert torch.allclose(mean, torch.tensor([1 - left]), atol=1e-6)
+
+
+def test_the_average_follows_the_weights_to_their_device_unless_told_otherwise() -> None:
+    for device, expected in ((None, "meta"), ("cpu", "cpu")):
+        module = tiny_module.module()
+        averaging = AveragedWeights(device=device)
+        averaging.setup(SimpleNamespace(), module, "fit")  # type: ignore[arg-type]
+        if device is None:
+            module.to("meta")  # Lightning moves the model after setup; this device needs no hardware
+        averaging.on_fit_start(SimpleNamespace(), module)  # type: ignore[arg-type]
+        assert averaging._average_model is not None
+        assert {weight.device.type for weight in averaging._average_model.parameters()} == {expected}

@@ -47,7 +47,10 @@ class AveragedWeights(WeightAveraging):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the weights of the start, which another run may have given."""
         assert self._average_model is not None
-        if int(self._average_model.n_averaged) == 0:
+        young = int(self._average_model.n_averaged) == 0
+        if self._device is None:  # the copy was made before the model moved to its device
+            self._average_model.to(pl_module.device)
+        if young:
             average = self._average_model.module
             average.load_state_dict(pl_module.state_dict())
 
