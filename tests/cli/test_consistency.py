@@ -29,6 +29,9 @@ CONTRADICTIONS = {
         ["data.init_args.face_size [30, 30]", "model.avatar.backbone"],
     ),
     "width and heads": ({"model__avatar__heads": 3}, ["model.avatar.width (16)", "4 * model.avatar.heads"]),
+    "no heads": ({"model__avatar__heads": 0}, ["model.avatar.heads must be positive"]),
+    "fewer registers than none": ({"model__avatar__registers": -1}, ["model.avatar.registers"]),
+    "impossible dropout": ({"model__avatar__identity_dropout": 2}, ["model.avatar.identity_dropout"]),
     "scale limits": (
         {"model__avatar__scale_limit_start": 0.5},
         ["scale_limit_start", "scale_limit_end"],

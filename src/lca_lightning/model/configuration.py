@@ -8,6 +8,11 @@ from typing import Literal
 from lca_lightning.errors import ConfigError
 from lca_lightning.rig.anchors import face_anchor_count
 
+_POSITIVE = (
+    "width", "heads", "mlp_ratio", "rope_base", "decoder_hidden", "max_offset", "pose_offset_scale",
+    "initial_scale_factor",
+)  # fmt: skip
+
 
 @dataclass
 class AvatarModelConfig:
@@ -94,6 +99,7 @@ class AvatarModelConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        self._check_ranges()
         if self.width % (4 * self.heads):
             multiple = 4 * self.heads
             raise ConfigError(
@@ -119,6 +125,18 @@ class AvatarModelConfig:
         if not 0 < self.initial_opacity < 1:
             raise ConfigError(
                 f"model.avatar.initial_opacity must lie between 0 and 1, got {self.initial_opacity}."
+            )
+
+    def _check_ranges(self) -> None:
+        for name in _POSITIVE:
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"model.avatar.{name} must be positive, got {getattr(self, name)}.")
+        for name in ("registers", "fourier_bands", "scale_limit_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"model.avatar.{name} must not be negative, got {getattr(self, name)}.")
+        if not 0 <= self.identity_dropout <= 1:
+            raise ConfigError(
+                f"model.avatar.identity_dropout must lie between 0 and 1, got {self.identity_dropout}."
             )
 
     @property
