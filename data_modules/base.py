@@ -56,6 +56,9 @@ class CaptureDataModule(pl.LightningDataModule):
         ):
             if options[name] < 1:
                 raise ConfigError(f"data.init_args.{name} must be at least 1, got {options[name]}.")
+        for name in ("num_workers", "frame_cache_mb"):
+            if options[name] < 0:
+                raise ConfigError(f"data.init_args.{name} must not be negative, got {options[name]}.")
         if not options["views"] or min(options["views"]) < 1:
             raise ConfigError(f"data.init_args.views needs positive numbers, got {options['views']}.")
         for name in ("image_size", "face_size"):

@@ -40,6 +40,10 @@ CONTRADICTIONS = {
         {"model__optimizer__warmup_steps": 9},
         ["model.optimizer.warmup_steps", "trainer.max_steps"],
     ),
+    "no steps": ({"trainer__max_steps": 0}, ["trainer.max_steps is 0"]),
+    "batches of no step": ({"trainer__accumulate_grad_batches": 0}, ["trainer.accumulate_grad_batches"]),
+    "validation after no step": ({"trainer__val_check_interval": 0}, ["trainer.val_check_interval"]),
+    "fewer processes than none": ({"data__init_args__num_workers": -1}, ["data.init_args.num_workers"]),
     "branches": ({"model__avatar__branches": "triple"}, ["model.avatar.branches"]),
 }
 
@@ -58,4 +62,5 @@ def test_both_keys_are_named(
     assert "Traceback" not in message
     for word in words:
         assert word in message, message
+    assert message.count("\n") == 1 and "unexpected" not in message
     assert not (tmp_path / "run" / "last.ckpt").exists()

@@ -33,6 +33,20 @@ def check_precision(trainer: Any) -> None:
         )
 
 
+def check_counts(trainer: Any) -> None:
+    """Refuse numbers of steps that the Trainer would divide by, or that leave nothing to do.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if trainer.max_steps == 0:
+        raise ConfigError("trainer.max_steps is 0: nothing would be learned; raise it.")
+    for name in ("accumulate_grad_batches", "val_check_interval"):
+        value = trainer.get(name)
+        if isinstance(value, (int, float)) and value <= 0:
+            raise ConfigError(f"trainer.{name} must be positive, got {value}.")
+
+
 def check_data(config: Any) -> None:
     """Compare data and model: rig and numbers of views; a wrong root should cost a second, not a minute.
 

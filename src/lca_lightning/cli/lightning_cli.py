@@ -28,7 +28,13 @@ from lca_lightning.cli.config_parsing import (
     option_values,
     run_label,
 )
-from lca_lightning.cli.consistency import check_data, check_image_sizes, check_precision, runs_on_cuda
+from lca_lightning.cli.consistency import (
+    check_counts,
+    check_data,
+    check_image_sizes,
+    check_precision,
+    runs_on_cuda,
+)
 from lca_lightning.cli.doctor import require_device
 from lca_lightning.cli.run_directory import choose_run_directory
 from lca_lightning.cli.usage_errors import known_keys, usage_error
@@ -143,6 +149,7 @@ class LCALightningCLI(LightningCLI):
         """Check the device and the data root, and settle where the run writes."""
         config = self.config[self.verb]
         require_device(str(config.trainer.accelerator))
+        check_counts(config.trainer)
         check_precision(config.trainer)
         device = "cuda" if runs_on_cuda(config.trainer.accelerator) else "cpu"
         choose_renderer(config.model.avatar.renderer, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -56,7 +57,7 @@ def _from_pretrained(name_or_folder: str, local_only: bool) -> tuple[Any, set[st
     try:
         config = AutoConfig.from_pretrained(name_or_folder, local_files_only=local_only)
     except OSError as error:
-        raise MissingAssetError(_reason(error)) from error
+        raise _unreadable(name_or_folder, error) from error
     except (ValueError, KeyError) as error:
         raise ConfigError(
             f"The transformers library here does not know the model '{name_or_folder}' ({_reason(error)}); "
@@ -67,7 +68,7 @@ def _from_pretrained(name_or_folder: str, local_only: bool) -> tuple[Any, set[st
             name_or_folder, config=config, local_files_only=local_only, output_loading_info=True
         )
     except OSError as error:
-        raise MissingAssetError(_reason(error)) from error
+        raise _unreadable(name_or_folder, error) from error
     except ValueError as error:
         raise ConfigError(f"Backbone '{name_or_folder}' is no vision model ({_reason(error)}).") from error
     except (RuntimeError, SafetensorError, EOFError) as error:
@@ -94,7 +95,22 @@ def _normalisation(name_or_folder: str, local_only: bool) -> Normalisation:
     mean, std = settings.get("image_mean"), settings.get("image_std")
     if mean is None or std is None:
         return IMAGENET
+    if not all(isinstance(values, list) and len(values) == 3 for values in (mean, std)) or min(std) <= 0:
+        raise CheckpointError(
+            f"preprocessor_config.json of '{name_or_folder}' must give image_mean and image_std as three "
+            f"numbers each, the latter positive, got {mean} and {std}; download it again."
+        )
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _unreadable(name_or_folder: str, error: OSError) -> MissingAssetError:
+    """Of a folder with the way out; of an id only the reason, to which the caller adds where it looked."""
+    if not Path(name_or_folder).is_dir():
+        return MissingAssetError(_reason(error))
+    return MissingAssetError(
+        f"The folder {name_or_folder} holds no whole model of the transformers library ({_reason(error)}); "
+        "download the whole repository into it again."
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -144,10 +144,15 @@ def _architecture(tensors: dict[str, Tensor], path: Path, heads: int | None) -> 
     if heads is not None or known is None:
         heads = width // 64 if heads is None else heads
         if not heads or width % heads:
-            raise CheckpointError(f"{path} has width {width}, which {heads} attention heads do not divide.")
+            division = f"which {heads} attention heads do not divide" if heads else "less than one head of 64"
+            raise CheckpointError(
+                f"{path} has width {width}, {division}: no Sapiens v1 is of that kind; take one of the files "
+                "in docs/weights.md."
+            )
         return SapiensSize(width, layers, heads)
     if layers != known.layers:
         raise CheckpointError(
-            f"{path} holds {layers} layers of width {width}, but the Sapiens of it has {known}."
+            f"{path} holds {layers} layers of width {width}, but the Sapiens v1 of that width has {known}; "
+            "take one of the files in docs/weights.md."
         )
     return known

@@ -164,7 +164,19 @@ def test_weights_of_another_model_are_never_replaced_by_random_ones(tmp_path: Pa
     with pytest.raises(CheckpointError, match="damaged or do not fit"):
         load_backbone(str(tmp_path))
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(MissingAssetError, match="safetensors"):
+    with pytest.raises(MissingAssetError, match="safetensors.*download the whole repository"):
+        load_backbone(str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(MissingAssetError, match="config.*download the whole repository"):
+        load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5] * 3), ([0.5] * 3, [0.0] * 3), (0.5, 0.5)])
+def test_a_broken_normalisation_is_refused(tmp_path: Path, mean: Any, std: Any) -> None:
+    tiny = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    transformers.ViTModel(transformers.ViTConfig(**tiny, image_size=64)).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": std}))
+    with pytest.raises(CheckpointError, match="image_mean and image_std as three numbers"):
         load_backbone(str(tmp_path))
 
 
