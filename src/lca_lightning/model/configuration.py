@@ -131,7 +131,7 @@ class AvatarModelConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"model.avatar.{name} must be positive, got {getattr(self, name)}.")
-        for name in ("registers", "fourier_bands", "scale_limit_steps"):
+        for name in ("registers", "fourier_bands", "anchor_seed", "scale_limit_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"model.avatar.{name} must not be negative, got {getattr(self, name)}.")
         if not 0 <= self.identity_dropout <= 1:
