@@ -31,7 +31,10 @@ CONTRADICTIONS = {
     "width and heads": ({"model__avatar__heads": 3}, ["model.avatar.width (16)", "4 * model.avatar.heads"]),
     "no heads": ({"model__avatar__heads": 0}, ["model.avatar.heads must be positive"]),
     "fewer registers than none": ({"model__avatar__registers": -1}, ["model.avatar.registers"]),
-    "a seed below zero": ({"model__avatar__anchor_seed": -1}, ["model.avatar.anchor_seed must not be negative"]),
+    "a seed below zero": (
+        {"model__avatar__anchor_seed": -1},
+        ["model.avatar.anchor_seed must not be negative"],
+    ),
     "impossible dropout": ({"model__avatar__identity_dropout": 2}, ["model.avatar.identity_dropout"]),
     "scale limits": (
         {"model__avatar__scale_limit_start": 0.5},
