@@ -75,9 +75,10 @@ def test_a_frame_never_waits(model: AvatarModel, batch: Batch) -> None:  # noqa:
     avatar.animate(frame)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        avatar.animate(frame)
+        posed = avatar.animate(frame)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert bool(torch.isfinite(posed.gaussians.means_G3).all())
 
 
 def test_bfloat16_stays_near_float32(model: AvatarModel, batch: Batch) -> None:  # noqa: F811

@@ -48,7 +48,7 @@ class Skeleton:
         local = rotation_vector_to_matrix(rotations_BTJ3)
         offsets = self.offsets_BJ3[:, None, 1:].expand(*local.shape[:2], -1, -1)
         offsets = torch.cat([translation_BT3[:, :, None], offsets], dim=2)
-        world = self._chain(torch.cat([local, offsets[..., None]], dim=-1))
+        world = compose_maps(torch.cat([local, offsets[..., None]], dim=-1), self.ancestors_SJ)
         linear = world[..., :3] @ self.alignment_BJ33[:, None]
         moved = world[..., 3] - (linear @ self.joints_BJ3[:, None, :, :, None]).squeeze(-1)
         upper = torch.cat([linear, moved[..., None]], dim=-1)
@@ -62,15 +62,24 @@ class Skeleton:
             return torch.full((joints,), joints)
         return self.ancestors_SJ[0, :joints]
 
-    def _chain(self, local_BTJ34: Tensor) -> Tensor:
-        """Compose each joint's map with its ancestors' by pointer jumping: log(depth) products for all."""
-        nothing = torch.eye(3, 4, dtype=local_BTJ34.dtype, device=local_BTJ34.device)
-        maps = torch.cat([local_BTJ34, nothing.expand(*local_BTJ34.shape[:2], 1, 3, 4)], dim=2)
-        for ancestors_J in self.ancestors_SJ:
-            above = maps[:, :, ancestors_J]
-            composed = above[..., :3] @ maps
-            maps = torch.cat([composed[..., :3], composed[..., 3:] + above[..., 3:]], dim=-1)
-        return maps[:, :, :-1]
+
+def compose_maps(local_BJ34: Tensor, ancestors_SJ: Tensor) -> Tensor:
+    """World maps of joints from maps to their parents, by pointer jumping: log(depth) products for all.
+
+    Args:
+        local_BJ34: Affine maps, ``(..., J, 3, 4)``.
+        ancestors_SJ: Output of ``ancestor_steps``.
+
+    Returns:
+        Affine maps, ``(..., J, 3, 4)``.
+    """
+    nothing = torch.eye(3, 4, dtype=local_BJ34.dtype, device=local_BJ34.device)
+    maps = torch.cat([local_BJ34, nothing.expand(*local_BJ34.shape[:-3], 1, 3, 4)], dim=-3)
+    for ancestors_J in ancestors_SJ:
+        above = maps[..., ancestors_J, :, :]
+        composed = above[..., :3] @ maps
+        maps = torch.cat([composed[..., :3], composed[..., 3:] + above[..., 3:]], dim=-1)
+    return maps[..., :-1, :, :]
 
 
 def ancestor_steps(parents: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lca_lightning.errors import check_shape
-from lca_lightning.geometry.kinematics import Skeleton, ancestor_steps
+from lca_lightning.geometry.kinematics import Skeleton, ancestor_steps, compose_maps
 from lca_lightning.geometry.rotations import (
     matrix_to_rotation_vector,
     quaternion_to_matrix,
@@ -221,25 +221,6 @@ class MHRRig(Rig):
         linear = size * self._prerotations_J33 @ _euler_xyz(moves_BJ7[..., 3:6])
         local = torch.cat([linear, (self._offsets_J3 + moves_BJ7[..., :3])[..., None]], -1)
         return compose_maps(local, self._ancestors)
-
-
-def compose_maps(local_BJ34: Tensor, ancestors_SJ: Tensor) -> Tensor:
-    """World maps of joints from maps to their parents, by pointer jumping.
-
-    Args:
-        local_BJ34: Affine maps, ``(B, J, 3, 4)``.
-        ancestors_SJ: Output of ``geometry.kinematics.ancestor_steps``.
-
-    Returns:
-        Affine maps, ``(B, J, 3, 4)``.
-    """
-    last = local_BJ34.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*local_BJ34.shape[:2], 1, 4)
-    maps = torch.cat([local_BJ34, last], 2)
-    nothing = torch.eye(4, dtype=maps.dtype, device=maps.device).expand(len(maps), 1, 4, 4)
-    maps = torch.cat([maps, nothing], 1)
-    for ancestors_J in ancestors_SJ:
-        maps = maps[:, ancestors_J] @ maps
-    return maps[:, :-1, :3]
 
 
 def _euler_xyz(angles_3: Tensor) -> Tensor:
