@@ -15,10 +15,10 @@ from lca_lightning.datasets.records import (
     HOW_TO_GET_DATA,
     SPLITS,
     CameraRecord,
-    Signals,
     read_dataset_header,
     read_json,
 )
+from lca_lightning.datasets.signals import Signals
 from lca_lightning.datasets.video import read_frames
 from lca_lightning.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Writing videos: H.264 with short groups of pictures for colour, lossless FFV1 for masks."""
+"""Writing videos: H.264 for colour, lossless FFV1 for masks and for linear light."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lca_lightning.datasets.video_index import BT709, VideoError, build_index
 from lca_lightning.writing import write_failure
 
 _STUDIO_SWING = 1  # luma from 16 to 235
+_DEEP_FORMAT = "gbrp16le"
 _COLOR_FORMATS = (".mp4", ".mkv", ".mov")
 
 
@@ -33,6 +34,7 @@ class VideoWriter:
         quality: x264's constant rate factor, 0 (lossless) to 51; lower is better and larger.
         keyframe_interval: Pictures per group; short groups make random access fast.
         gray: Write one lossless grey channel (FFV1, ``.mkv``) instead of H.264.
+        deep: Write lossless RGB of 16 bits per channel (FFV1, ``.mkv``) instead of H.264.
 
     Raises:
         VideoError: The size or suffix cannot be written, or the folder is not writable.
@@ -48,9 +50,11 @@ class VideoWriter:
         quality: int = 18,
         keyframe_interval: int = 8,
         gray: bool = False,
+        deep: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.fps, self.width, self.height, self.gray = float(fps), int(width), int(height), gray
+        self.fps, self.width, self.height = float(fps), int(width), int(height)
+        self.gray, self.deep = gray, deep
         self.frame_count = 0
         self._check_arguments()
         self._partial = self.path.with_name(f".{self.path.stem}.partial-{os.getpid()}{self.path.suffix}")
@@ -72,14 +76,15 @@ class VideoWriter:
             raise VideoError(f"{self.path} cannot be written at {self.fps} frames per second.")
         if min(self.width, self.height) < 2:
             raise VideoError(f"{self.path} cannot be written at {self.width}x{self.height} pixels.")
-        allowed = (".mkv",) if self.gray else _COLOR_FORMATS
+        allowed = (".mkv",) if self.gray or self.deep else _COLOR_FORMATS
         if self.path.suffix.lower() not in allowed:
             raise VideoError(f"{self.path} must end in {' or '.join(allowed)}.")
 
     def _add_stream(self, rate: Fraction, quality: int, keyframe_interval: int) -> VideoStream:
-        if self.gray:
+        if self.gray or self.deep:
             stream = self._container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
-            stream.width, stream.height, stream.pix_fmt = self.width, self.height, "gray"
+            stream.width, stream.height = self.width, self.height
+            stream.pix_fmt = "gray" if self.gray else _DEEP_FORMAT
             stream.codec_context.gop_size = 1
             return stream
         stream = self._container.add_stream(
@@ -98,16 +103,18 @@ class VideoWriter:
         """Append one picture.
 
         Args:
-            image: ``(H, W, 3)`` sRGB or, for a grey file, ``(H, W)``; uint8.
+            image: ``(H, W, 3)`` uint8 sRGB; ``(H, W)`` uint8 for a grey file; ``(H, W, 3)`` uint16 for a deep
+                one.
 
         Raises:
             VideoError: The picture has another size or type, or the disk is full.
         """
         expected = (self.height, self.width) if self.gray else (self.height, self.width, 3)
-        if image.shape != expected or image.dtype != np.uint8:
+        kind = np.dtype(np.uint16 if self.deep else np.uint8)
+        if image.shape != expected or image.dtype != kind:
             self.abort()
             raise VideoError(
-                f"Frame {self.frame_count} of {self.path} must be uint8 of shape {expected}, "
+                f"Frame {self.frame_count} of {self.path} must be {kind} of shape {expected}, "
                 f"got {image.dtype} of shape {image.shape}."
             )
         try:
@@ -119,8 +126,9 @@ class VideoWriter:
         self.frame_count += 1
 
     def _to_picture(self, image: np.ndarray) -> av.VideoFrame:
-        if self.gray:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="gray")
+        if self.gray or self.deep:
+            layout = "gray" if self.gray else _DEEP_FORMAT
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=layout)
         else:
             padding = ((0, self.height % 2), (0, self.width % 2), (0, 0))
             padded = np.pad(image, padding, mode="edge") if self.height % 2 or self.width % 2 else image

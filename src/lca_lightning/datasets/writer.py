@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,14 +13,20 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from lca_lightning.datasets.linear_light import linear_to_srgb8
 from lca_lightning.datasets.records import (
+    COLORS,
+    CONSENTS,
+    LAYERS,
     SPLITS,
     CameraRecord,
-    Signals,
     cannot_write,
+    check_choice,
     check_name,
     write_dataset_header,
 )
+from lca_lightning.datasets.sharpness import mask_box, person_sharpness
+from lca_lightning.datasets.signals import Signals
 from lca_lightning.datasets.video import VideoWriter
 from lca_lightning.errors import DataError
 
@@ -27,23 +34,6 @@ from lca_lightning.errors import DataError
 def sequence_exists(root: Path | str, sequence_id: str) -> bool:
     """Whether a finished sequence of that id is in the data set (unfinished ones have another name)."""
     return (Path(root) / "sequences" / sequence_id / "sequence.json").is_file()
-
-
-def mask_box(mask_HW: np.ndarray) -> np.ndarray:
-    """Bounding box of the mask where it is at least half.
-
-    Args:
-        mask_HW: uint8, 255 on the person.
-
-    Returns:
-        ``(4,)`` float32 left, top, right, bottom in pixels (right and bottom are outer edges); NaN when
-        the mask is empty.
-    """
-    person = mask_HW >= 128
-    rows, columns = np.flatnonzero(person.any(1)), np.flatnonzero(person.any(0))
-    if not len(rows):
-        return np.full(4, np.nan, np.float32)
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
 
 
 class SequenceWriter:
@@ -61,8 +51,14 @@ class SequenceWriter:
         rig: Name of the rig.
         licence: Licence of the footage.
         provenance: Where the footage comes from.
-        kind: ``"wild"`` or ``"studio"``.
+        kind: Of the data set, see :func:`.write_dataset_header`.
+        consent: Of the data set and of this footage, see :func:`.write_dataset_header`.
+        color: ``"srgb"`` takes uint8 pictures for H.264; ``"linear"`` takes uint16 pictures of linear light
+            and keeps every bit.
+        linear_white: Radiance of the value 65535 in linear pictures.
+        layers: Names of true values beside each picture: ``"albedo"``, ``"normal"``.
         quality: x264's rate factor of the colour videos; lower is better and larger.
+        keyframe_interval: Pictures per group of the colour videos; 1 reads any frame at the cost of one.
         overwrite: Replace a finished sequence of the same id.
 
     Raises:
@@ -82,41 +78,67 @@ class SequenceWriter:
         licence: str,
         provenance: str,
         kind: str,
+        consent: str = "unknown",
+        color: str = "srgb",
+        linear_white: float = 1.0,
+        layers: tuple[str, ...] = (),
         quality: int = 18,
+        keyframe_interval: int = 1,
         overwrite: bool = False,
     ) -> None:
         check_name("sequence", sequence_id)
         names = [camera.name for camera in cameras]
-        if split not in SPLITS:
-            raise DataError(f"Sequence {sequence_id} has split {split!r}; it must be {', '.join(SPLITS)}.")
+        check_choice(f"split of sequence {sequence_id}", split, SPLITS)
+        check_choice(f"color of sequence {sequence_id}", color, COLORS)
+        check_choice(f"consent of sequence {sequence_id}", consent, CONSENTS)
+        for layer in layers:
+            check_choice(f"layers of sequence {sequence_id}", layer, LAYERS)
         if not names or len(set(names)) != len(names):
             raise DataError(f"Sequence {sequence_id} needs cameras with distinct names, got {names}.")
+        if not linear_white > 0:
+            raise DataError(
+                f"The linear_white of sequence {sequence_id} must be positive, got {linear_white}."
+            )
         self.root, self.id, self.fps = Path(root), sequence_id, float(fps)
         self.cameras = {camera.name: camera for camera in cameras}
         self._folder = self.root / "sequences" / sequence_id
         if self._folder.exists() and not overwrite:
             raise DataError(f"{self._folder} exists already; remove it or choose another output folder.")
-        write_dataset_header(self.root, kind=kind, rig=rig, licence=licence, provenance=provenance)
+        write_dataset_header(
+            self.root, kind=kind, rig=rig, licence=licence, provenance=provenance, consent=consent
+        )
         self._description: dict[str, Any] = {"subject": subject, "split": split, "fps": self.fps}
-        self._description.update(licence=licence, provenance=provenance)
+        self._description.update(licence=licence, provenance=provenance, consent=consent, color=color)
+        if color == "linear":
+            self._description["linear_white"] = float(linear_white)
+        if layers:
+            self._description["layers"] = list(layers)
         self._person_boxes: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        self._sharpness: dict[str, list[float]] = {name: [] for name in names}
+        self._linear_white, self._layers = float(linear_white), tuple(layers)
         self._partial = self._folder.with_name(f".{sequence_id}.partial-{os.getpid()}")
         self._remove_leftovers()
-        self._videos, self._masks = {}, {}
+        self._files: dict[tuple[str, str], VideoWriter] = {}
         try:
             for camera in cameras:
-                size = (self.fps, camera.width, camera.height)
-                self._videos[camera.name] = VideoWriter(
-                    self._path("videos", camera.name), *size, quality=quality
-                )
-                self._masks[camera.name] = VideoWriter(self._path("masks", camera.name), *size, gray=True)
+                self._open_files(camera, color == "linear", quality, keyframe_interval)
         except DataError:
             self.abort()
             raise
+        self._linear = color == "linear"
         self._finished = False
 
-    def _path(self, folder: str, camera: str) -> Path:
-        return self._partial / folder / f"{camera}.{'mp4' if folder == 'videos' else 'mkv'}"
+    def _open_files(self, camera: CameraRecord, linear: bool, quality: int, keyframe_interval: int) -> None:
+        size = (self.fps, camera.width, camera.height)
+        colour = {"deep": True} if linear else {"quality": quality, "keyframe_interval": keyframe_interval}
+        suffix = "mkv" if linear else "mp4"
+        path = self._partial / "videos" / f"{camera.name}.{suffix}"
+        self._files["videos", camera.name] = VideoWriter(path, *size, **colour)  # type: ignore[arg-type]
+        path = self._partial / "masks" / f"{camera.name}.mkv"
+        self._files["masks", camera.name] = VideoWriter(path, *size, gray=True)
+        for layer in self._layers:
+            path = self._partial / "layers" / layer / f"{camera.name}.mkv"
+            self._files[layer, camera.name] = VideoWriter(path, *size, deep=True)
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed process left of this sequence."""
@@ -125,28 +147,46 @@ class SequenceWriter:
             if not (process.isdigit() and process != str(os.getpid()) and _is_running(int(process))):
                 shutil.rmtree(leftover, ignore_errors=True)
 
-    def add_frame(self, camera: str, image_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
+    def add_frame(
+        self,
+        camera: str,
+        image_HW3: np.ndarray,
+        mask_HW: np.ndarray,
+        layers: dict[str, np.ndarray] | None = None,
+    ) -> None:
         """Append the next frame of one camera.
 
         Args:
             camera: Camera name.
-            image_HW3: uint8 sRGB.
+            image_HW3: uint8 sRGB, or uint16 linear light where 65535 is ``linear_white``.
             mask_HW: uint8, 255 on the person, soft edges allowed.
+            layers: A uint16 ``(H, W, 3)`` picture for each of the sequence's layers: linear albedo, 65535 is
+                1; world normals as ``(n + 1) / 2 * 65535``.
 
         Raises:
-            DataError: Unknown camera, wrong size or type, or a full disk.
+            DataError: Unknown camera, missing or unknown layer, wrong size or type, or a full disk.
         """
         if camera not in self.cameras:
             raise DataError(f"Sequence {self.id} has no camera {camera!r}; it has {', '.join(self.cameras)}.")
-        self._videos[camera].add(image_HW3)
-        self._masks[camera].add(mask_HW)
-        self._person_boxes[camera].append(mask_box(mask_HW))
+        given = layers or {}
+        if set(given) != set(self._layers):
+            raise DataError(
+                f"Frames of sequence {self.id} need the layers {list(self._layers)}, got {sorted(given)}."
+            )
+        self._files["videos", camera].add(image_HW3)
+        self._files["masks", camera].add(mask_HW)
+        for layer, picture in given.items():
+            self._files[layer, camera].add(picture)
+        box = mask_box(mask_HW)
+        shown = linear_to_srgb8(image_HW3, self._linear_white) if self._linear else image_HW3
+        self._person_boxes[camera].append(box)
+        self._sharpness[camera].append(person_sharpness(shown, mask_HW, box))
 
     def finish(self, signals: Signals, quality: dict[str, Any] | None = None) -> Path:
         """Write the rig values, close the videos and give the sequence its name.
 
         Args:
-            signals: Rig values of every frame; person boxes are filled in from the masks.
+            signals: Rig values of every frame; person boxes and sharpness are filled in from the pictures.
             quality: Plain values that describe how good the data is.
 
         Returns:
@@ -160,12 +200,13 @@ class SequenceWriter:
             if len(added) != frames:
                 raise DataError(f"Camera {name} of sequence {self.id} got {len(added)} of {frames} frames.")
         boxes = {name: np.stack(values) for name, values in self._person_boxes.items()}
-        complete = Signals(**{**signals.__dict__, "person_boxes": boxes})
+        sharpness = {name: np.array(values, np.float32) for name, values in self._sharpness.items()}
+        complete = replace(signals, person_boxes=boxes, sharpness=sharpness)
         complete.check(self.id, frames, list(self.cameras))
         description = {**self._description, "frames": frames, "undistorted": True}
         description["cameras"] = {name: camera.to_json() for name, camera in self.cameras.items()}
         description["quality"] = quality or {}
-        for writer in (*self._videos.values(), *self._masks.values()):
+        for writer in self._files.values():
             writer.close()
         try:
             (self._partial / "signals.safetensors").write_bytes(save(complete.to_arrays()))
@@ -184,7 +225,7 @@ class SequenceWriter:
 
     def abort(self) -> None:
         """Stop and remove everything written so far."""
-        for writer in (*self._videos.values(), *self._masks.values()):
+        for writer in self._files.values():
             writer.abort()
         shutil.rmtree(self._partial, ignore_errors=True)
 
