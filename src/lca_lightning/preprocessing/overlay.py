@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.opencv import cv2
-from lca_lightning.preprocessing.rasterise import rasterise_mesh
+from lca_lightning.rendering.mesh import rasterise_mesh
 
 Image = NDArray[np.uint8]
 _LEFT, _RIGHT, _MIDDLE = (255, 170, 40), (60, 200, 255), (240, 240, 240)

@@ -14,8 +14,8 @@ from lca_lightning.preprocessing.masks import (
     restrict_to_silhouette,
 )
 from lca_lightning.preprocessing.overlay import draw_mesh, side_by_side, silhouette_mask
-from lca_lightning.preprocessing.rasterise import rasterise_mesh
 from lca_lightning.preprocessing.writing import Crop, choose_crop
+from lca_lightning.rendering.mesh import rasterise_mesh
 from tests.unit.preprocessing.views import ring_of_cameras, standing_body
 
 

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lca_lightning.preprocessing.landmarks import FloatArray
+FloatArray = NDArray[np.float64]
 
 
 def rasterise_mesh(
