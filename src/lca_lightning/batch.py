@@ -125,6 +125,50 @@ class Targets(_TensorRecord):
 
 
 @dataclass(frozen=True)
+class Lighting(_TensorRecord):
+    """Known light of each target frame of a light stage (LCA section 3.4).
+
+    Args:
+        positions_BTL3: World positions of the lamps, metres.
+        intensities_BTL3: Linear RGB irradiance at ``reference_distance_B``; 0 where a lamp is off or is
+            padding.
+        reference_distance_B: Metres; irradiance falls with the square of the distance.
+        fully_lit_BT: True for frames under even light.
+        linear_images_BT3HW: Linear RGB of the targets, not clipped at 1.
+        albedo_BT3HW: True linear albedo, where the data has it.
+        normals_BT3HW: True unit normals in world axes, 0 outside the person, where the data has them.
+    """
+
+    positions_BTL3: Tensor
+    intensities_BTL3: Tensor
+    reference_distance_B: Tensor
+    fully_lit_BT: Tensor
+    linear_images_BT3HW: Tensor
+    albedo_BT3HW: Tensor | None = None
+    normals_BT3HW: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_shape("lighting.positions_BTL3", self.positions_BTL3, ("B", "T", "L", 3))
+        subjects, frames, lamps = self.positions_BTL3.shape[:3]
+        check_shape("lighting.intensities_BTL3", self.intensities_BTL3, (subjects, frames, lamps, 3))
+        check_shape("lighting.reference_distance_B", self.reference_distance_B, (subjects,))
+        check_shape("lighting.fully_lit_BT", self.fully_lit_BT, (subjects, frames))
+        check_shape("lighting.linear_images_BT3HW", self.linear_images_BT3HW, (subjects, frames, 3, "H", "W"))
+        for name in ("albedo_BT3HW", "normals_BT3HW"):
+            if getattr(self, name) is not None:
+                check_shape(f"lighting.{name}", getattr(self, name), tuple(self.linear_images_BT3HW.shape))
+
+    def pad_lamps(self, count: int) -> Lighting:
+        """Append lamps that are off, so that ``count`` lamps stand in each row."""
+        missing = (0, 0, 0, count - self.positions_BTL3.shape[2])
+        return replace(
+            self,
+            positions_BTL3=functional.pad(self.positions_BTL3, missing),
+            intensities_BTL3=functional.pad(self.intensities_BTL3, missing),
+        )
+
+
+@dataclass(frozen=True)
 class Batch(_TensorRecord):
     """References, driving signals and targets of ``B`` subjects.
 
@@ -135,6 +179,7 @@ class Batch(_TensorRecord):
         identity_BI: The rig's identity values of each subject.
         subjects: Subject name per row.
         frames: ``"sequence/camera/frame"`` per row and target.
+        lighting: Light of the targets where all rows come from a light stage, else None.
     """
 
     references: References
@@ -143,6 +188,7 @@ class Batch(_TensorRecord):
     identity_BI: Tensor
     subjects: tuple[str, ...]
     frames: tuple[tuple[str, ...], ...]
+    lighting: Lighting | None = None
 
     def __post_init__(self) -> None:
         subjects = self.size
@@ -151,6 +197,9 @@ class Batch(_TensorRecord):
         check_shape(
             "driving.rotations_BTJ3", self.driving.rotations_BTJ3, (*self.targets.w2c_BT44.shape[:2], "J", 3)
         )
+        if self.lighting is not None:
+            shape = tuple(self.targets.images_BT3HW.shape)
+            check_shape("lighting.linear_images_BT3HW", self.lighting.linear_images_BT3HW, shape)
 
     @property
     def size(self) -> int:
@@ -165,7 +214,8 @@ class Batch(_TensorRecord):
             samples: Batches whose target counts and image sizes agree.
 
         Returns:
-            One batch with the rows in order.
+            One batch with the rows in order; it knows the lighting where every sample does, and true albedo
+            and normals likewise.
         """
         views = max(sample.references.body_BV3HW.shape[1] for sample in samples)
         references = [sample.references.pad_views(views) for sample in samples]
@@ -176,10 +226,20 @@ class Batch(_TensorRecord):
             torch.cat([sample.identity_BI for sample in samples]),
             tuple(name for sample in samples for name in sample.subjects),
             tuple(names for sample in samples for names in sample.frames),
+            _join_lighting([sample.lighting for sample in samples]),
         )
 
 
 def _join(records: Sequence[Any]) -> Any:
-    """Concatenate every tensor field of equal records along their first dimension."""
+    """Concatenate every tensor field of equal records along their first dimension; None if one lacks it."""
     kind = type(records[0])
-    return kind(*(torch.cat([getattr(record, field.name) for record in records]) for field in fields(kind)))
+    columns = [[getattr(record, field.name) for record in records] for field in fields(kind)]
+    return kind(*(None if any(part is None for part in column) else torch.cat(column) for column in columns))
+
+
+def _join_lighting(lightings: Sequence[Lighting | None]) -> Lighting | None:
+    known = [lighting for lighting in lightings if lighting is not None]
+    if len(known) < len(lightings):
+        return None
+    lamps = max(lighting.positions_BTL3.shape[2] for lighting in known)
+    return _join([lighting.pad_lamps(lamps) for lighting in known])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from lca_lightning.batch import Batch, Driving, References, Targets
+from lca_lightning.batch import Batch, Driving, Lighting, References, Targets
 from lca_lightning.errors import ShapeError
 
 
@@ -47,3 +49,36 @@ def test_to_moves_every_tensor() -> None:
 def test_shapes_are_checked() -> None:
     with pytest.raises(ShapeError, match="references.view_mask_BV must have shape"):
         References(torch.rand(1, 2, 3, 8, 6), torch.rand(1, 2, 3, 4, 4), torch.ones(1, 3), torch.ones(1, 2))
+
+
+def make_lighting(lamps: int, albedo: bool) -> Lighting:
+    images = torch.rand(1, 2, 3, 8, 6)
+    return Lighting(
+        torch.rand(1, 2, lamps, 3),
+        torch.ones(1, 2, lamps, 3),
+        torch.ones(1),
+        torch.tensor([[True, False]]),
+        images,
+        images if albedo else None,
+    )
+
+
+def test_collate_adds_lamps_that_are_off_and_drops_what_one_sample_lacks() -> None:
+    first = replace(make_batch(2), lighting=make_lighting(3, albedo=True))
+    second = replace(make_batch(2), lighting=make_lighting(5, albedo=False))
+    lighting = Batch.collate([first, second]).lighting
+    assert lighting is not None and lighting.positions_BTL3.shape == (2, 2, 5, 3)
+    assert (lighting.intensities_BTL3[0, :, 3:] == 0).all() and (
+        lighting.intensities_BTL3[0, :, :3] == 1
+    ).all()
+    assert lighting.albedo_BT3HW is None
+    assert Batch.collate([first, first]).lighting.albedo_BT3HW is not None
+    assert Batch.collate([first, make_batch(2)]).lighting is None
+    assert first.to("meta").lighting.fully_lit_BT.device.type == "meta"
+
+
+def test_linear_images_have_the_targets_shape() -> None:
+    lighting = make_lighting(1, albedo=False)
+    other = replace(lighting, linear_images_BT3HW=torch.rand(1, 2, 3, 4, 4))
+    with pytest.raises(ShapeError, match="lighting.linear_images_BT3HW must have shape"):
+        replace(make_batch(2), lighting=other)

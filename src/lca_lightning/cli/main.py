@@ -23,6 +23,11 @@ VERBS = {
     "predict": "render a checkpoint's predictions to PNG files",
     "synthesize": "make a synthetic data set with exact cameras, masks and poses",
     "preprocess": "turn videos into a data set: masks, landmarks, fitted rig",
+    "import": "bring a public data set, or your own recordings, into our layout",
+    "check-data": "verify a data set and write a report with pictures",
+    "show-data": "make a contact sheet of a data set",
+    "pack": "pack a data set for streaming from disk or a bucket",
+    "migrate-data": "bring an older data set to the present layout",
     "create": "make an avatar from photos",
     "animate": "move an avatar by a motion file and write a video",
     "export": "write an avatar in another format",
@@ -30,6 +35,7 @@ VERBS = {
     "recipes": "list the packaged recipes, or print one",
     "doctor": "show versions, devices and weights, and what is missing",
 }
+_MODULES = {"import": "import_data"}  # a module must not have the name of a keyword
 _NOT_USABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 TRAINING_VERBS = ("fit", "validate", "test", "predict")
 
@@ -98,7 +104,7 @@ def _status_of(stop: SystemExit) -> int:
 
 
 def _load(verb: str) -> ModuleType:
-    name = "fit_and_test" if verb in TRAINING_VERBS else verb
+    name = "fit_and_test" if verb in TRAINING_VERBS else _MODULES.get(verb, verb.replace("-", "_"))
     return importlib.import_module(f"lca_lightning.cli.{name}")
 
 
