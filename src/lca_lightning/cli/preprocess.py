@@ -26,7 +26,12 @@ def add_parser(subparsers: Any) -> None:
         "videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the data set")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="Qualisys XML or our JSON")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="Qualisys XML, Pose2Sim TOML, OpenCV YAML, COLMAP folder or our JSON",
+    )
     parser.add_argument("--subject", metavar="NAME", help="name of the person (the clip's)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="clips or cameras side by side (2)"

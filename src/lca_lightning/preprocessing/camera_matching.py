@@ -10,8 +10,9 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from lca_lightning.calibration.camera import CalibratedCamera
+from lca_lightning.calibration.lens import undistort_pixels
 from lca_lightning.errors import DataError
-from lca_lightning.preprocessing.calibration import CalibratedCamera, undistort_pixels
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.triangulation import reprojection_distance, triangulate
 

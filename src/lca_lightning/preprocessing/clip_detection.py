@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_lightning.calibration.opencv import cv2
 from lca_lightning.preprocessing.frames import SourceVideo
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray, PersonBox
 from lca_lightning.preprocessing.masks import clean_mask
-from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.preprocessing.people import (
     COMPARABLE,
     Sighting,

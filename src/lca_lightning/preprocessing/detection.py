@@ -250,7 +250,7 @@ def _square_crop(
     image_HW3: NDArray[np.uint8], center: FloatArray, side: float, target: int
 ) -> tuple[NDArray[np.uint8], float, float, float]:
     """A square cut-out resized to ``target``, zero outside the picture; with left, top and scale."""
-    from lca_lightning.preprocessing.opencv import cv2
+    from lca_lightning.calibration.opencv import cv2
 
     scale = target / side
     left, top = float(center[0] - side / 2), float(center[1] - side / 2)

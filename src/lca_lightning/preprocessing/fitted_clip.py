@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lca_lightning.calibration.camera import CalibratedCamera, pinhole_camera
+from lca_lightning.calibration.lens import undistort_pixels, undistortion_maps
 from lca_lightning.errors import DataError
 from lca_lightning.geometry.cameras import camera_center
-from lca_lightning.preprocessing.calibration import (
-    CalibratedCamera,
-    pinhole_camera,
-    undistort_pixels,
-    undistortion_maps,
-)
 from lca_lightning.preprocessing.camera_matching import MatchReport, choose_size_rules, settle_orientations
 from lca_lightning.preprocessing.clip_detection import ClipDetections
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_lightning.calibration.opencv import cv2
 from lca_lightning.preprocessing.landmarks import SKELETON_EDGES, FloatArray
-from lca_lightning.preprocessing.opencv import cv2
 
 Mask = NDArray[np.uint8]
 

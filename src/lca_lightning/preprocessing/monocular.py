@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lca_lightning.preprocessing.calibration import CalibratedCamera, pinhole_camera
+from lca_lightning.calibration.camera import CalibratedCamera, pinhole_camera
 from lca_lightning.preprocessing.landmarks import FloatArray
 
 # Focal lengths tried, in shares of the picture's diagonal: 71, 53 and 40 degrees across the diagonal.

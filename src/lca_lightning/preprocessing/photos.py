@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_lightning.calibration.camera import pinhole_camera
 from lca_lightning.errors import DataError
-from lca_lightning.preprocessing.calibration import pinhole_camera
 from lca_lightning.preprocessing.detection import PersonDetector
 from lca_lightning.preprocessing.face import face_boxes_in_crop, landmark_face_boxes, rig_face_boxes
 from lca_lightning.preprocessing.fitted_clip import PHOTOS
@@ -129,7 +129,7 @@ def load_photo(
 
 
 def _shrink(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from lca_lightning.preprocessing.opencv import cv2
+    from lca_lightning.calibration.opencv import cv2
 
     scale = LARGEST_SIDE / max(image_HW3.shape[:2])
     if scale >= 1:

@@ -129,7 +129,7 @@ def prepare_clip(
     Raises:
         DataError: No person, wrong calibration, unreadable video.
     """
-    from lca_lightning.preprocessing.calibration import load_calibration
+    from lca_lightning.calibration.loading import load_calibration
     from lca_lightning.preprocessing.camera_matching import match_names, picture_inside_borders
     from lca_lightning.preprocessing.fitted_clip import prepare_monocular, prepare_multiview
     from lca_lightning.preprocessing.frames import SourceVideo

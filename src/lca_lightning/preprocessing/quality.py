@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lca_lightning.preprocessing.calibration import undistortion_maps
+from lca_lightning.calibration.lens import undistortion_maps
+from lca_lightning.calibration.opencv import cv2
 from lca_lightning.preprocessing.fitted_clip import PreparedClip
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import intersection_over_union
-from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.rig_fitting import RigFit, reprojection_errors
 from lca_lightning.rig.rig import Rig

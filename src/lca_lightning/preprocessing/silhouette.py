@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lca_lightning.calibration.opencv import cv2
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import mask_box
 from lca_lightning.preprocessing.observations import to_tensor
-from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.rig.rig import Rig
 
 GRID = 192

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_lightning.calibration.camera import CalibratedCamera
+from lca_lightning.calibration.lens import undistortion_maps
+from lca_lightning.calibration.opencv import cv2
 from lca_lightning.datasets.format import CameraRecord, SequenceWriter, Signals
 from lca_lightning.datasets.video import VideoWriter
-from lca_lightning.preprocessing.calibration import CalibratedCamera, undistortion_maps
 from lca_lightning.preprocessing.clips import Clip, PreprocessOptions, safe_name
 from lca_lightning.preprocessing.expression import fit_expression
 from lca_lightning.preprocessing.face import face_boxes_in_crop, landmark_face_boxes, rig_face_boxes
@@ -20,7 +22,6 @@ from lca_lightning.preprocessing.frames import SourceVideo
 from lca_lightning.preprocessing.gaze import combine_gaze
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import mask_box, restrict_to_silhouette
-from lca_lightning.preprocessing.opencv import cv2
 from lca_lightning.preprocessing.overlay import (
     draw_contour,
     draw_mesh,

@@ -107,7 +107,7 @@ def test_the_narrower_videos_are_scaled_and_padded(capture: PreparedClip) -> Non
 
 
 def test_every_size_rule_is_compared_by_residual(capture: PreparedClip, samples: Path) -> None:
-    from lca_lightning.preprocessing.calibration import load_calibration
+    from lca_lightning.calibration.loading import load_calibration
 
     calibrated = load_calibration(samples / "pose2sim_multiview" / "Calib.qca.txt")
     body_CTP3 = np.stack([detection.body_TP3 for detection in capture.detections])[:, :, 11:]

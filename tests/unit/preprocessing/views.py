@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lca_lightning.calibration.camera import CalibratedCamera
 from lca_lightning.geometry.cameras import orbit_cameras
-from lca_lightning.preprocessing.calibration import CalibratedCamera
 from lca_lightning.preprocessing.landmarks import BODY_LANDMARKS
 
 

@@ -11,15 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from lca_lightning.calibration.camera import CalibratedCamera
+from lca_lightning.calibration.lens import distort_points, undistort_pixels, undistortion_maps
+from lca_lightning.calibration.loading import load_calibration
+from lca_lightning.calibration.own_json import save_calibration
 from lca_lightning.errors import DataError
-from lca_lightning.preprocessing.calibration import (
-    CalibratedCamera,
-    distort_points,
-    load_calibration,
-    save_calibration,
-    undistort_pixels,
-    undistortion_maps,
-)
 
 QUALISYS = """<?xml version='1.0'?>
 <calibration><cameras>
@@ -54,7 +50,7 @@ def test_qualisys_follows_its_formulas_and_turns_z_up_into_y_up(tmp_path: Path) 
     assert np.allclose(camera.w2c_44[:3, :3] @ ours + camera.w2c_44[:3, 3], expected, atol=1e-9)
     assert np.allclose(camera.K_33[0], [107599.67 / 64, 0, 34110.3 / 64 + 0.5])
     assert np.allclose(camera.K_33[1], [0, 107588.83 / 64, 60680.8 / 64 + 0.5])
-    assert np.allclose(camera.distortion_5, [-0.046, 0.14, 0.0006, 0.0007, 0])
+    assert np.allclose(camera.distortion_8[:5], [-0.046, 0.14, 0.0006, 0.0007, 0])
 
 
 def random_camera(
@@ -75,7 +71,7 @@ def test_own_json_returns_what_was_saved(tmp_path: Path) -> None:
     for camera in cameras:
         again = loaded[camera.name]
         assert np.allclose(again.projection_34, camera.projection_34) and again.width == camera.width
-        assert np.allclose(again.distortion_5, camera.distortion_5)
+        assert np.allclose(again.distortion_8, camera.distortion_8)
 
 
 def test_json_with_z_up_and_opencv_pixel_centers(tmp_path: Path) -> None:
@@ -127,7 +123,7 @@ def test_undistorting_inverts_distorting(x: float, y: float) -> None:
     pixel = np.array([[x, y]])
     ideal = undistort_pixels(pixel, camera)
     rays = np.concatenate([ideal, np.ones((1, 1))], 1) @ np.linalg.inv(camera.K_33).T
-    bent = distort_points(rays[:, :2], camera.distortion_5)
+    bent = distort_points(rays[:, :2], camera.distortion_8)
     again = np.concatenate([bent, np.ones((1, 1))], 1) @ camera.K_33.T
     assert np.allclose(again[:, :2], pixel, atol=1e-4)
 
@@ -139,13 +135,13 @@ def test_lens_model_equals_opencv() -> None:
     opencv_K = camera.K_33.copy()
     opencv_K[:2, 2] -= 0.5
     expected = (
-        cv2.undistortPoints((pixels - 0.5)[:, None], opencv_K, camera.distortion_5, P=opencv_K)[:, 0] + 0.5
+        cv2.undistortPoints((pixels - 0.5)[:, None], opencv_K, camera.distortion_8, P=opencv_K)[:, 0] + 0.5
     )
     assert np.abs(undistort_pixels(pixels, camera) - expected).max() < 0.05
     maps = undistortion_maps(camera)
     assert maps is not None
     first, second = cv2.initUndistortRectifyMap(
-        opencv_K, camera.distortion_5, None, opencv_K, (1080, 1920), cv2.CV_32FC1
+        opencv_K, camera.distortion_8, None, opencv_K, (1080, 1920), cv2.CV_32FC1
     )
     assert np.abs(maps[0] - first).max() < 1e-2 and np.abs(maps[1] - second).max() < 1e-2
 
