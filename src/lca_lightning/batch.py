@@ -50,12 +50,17 @@ class References(_TensorRecord):
         face_BV3hw: Face close-ups, float sRGB in [0, 1]; zeros where ``face_mask_BV`` is False.
         view_mask_BV: True for a real view, False for padding.
         face_mask_BV: True where the view shows a face.
+        body_mattes_BV1HW: How much of each pixel is the person, in [0, 1], where the data knows it; what is
+            not is a constant colour. Augmentation needs them, the model does not.
+        face_mattes_BV1hw: The same for the close-ups.
     """
 
     body_BV3HW: Tensor
     face_BV3hw: Tensor
     view_mask_BV: Tensor
     face_mask_BV: Tensor
+    body_mattes_BV1HW: Tensor | None = None
+    face_mattes_BV1hw: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_shape("references.body_BV3HW", self.body_BV3HW, ("B", "V", 3, "H", "W"))
@@ -63,16 +68,22 @@ class References(_TensorRecord):
         check_shape("references.face_BV3hw", self.face_BV3hw, (subjects, views, 3, "h", "w"))
         check_shape("references.view_mask_BV", self.view_mask_BV, (subjects, views))
         check_shape("references.face_mask_BV", self.face_mask_BV, (subjects, views))
+        for name, images in (("body_mattes_BV1HW", self.body_BV3HW), ("face_mattes_BV1hw", self.face_BV3hw)):
+            if getattr(self, name) is not None:
+                shape = (subjects, views, 1, *images.shape[-2:])
+                check_shape(f"references.{name}", getattr(self, name), shape)
 
     def pad_views(self, count: int) -> References:
         """Append padding views so that ``count`` views stand in each row."""
         missing = count - self.body_BV3HW.shape[1]
         images = (0, 0, 0, 0, 0, 0, 0, missing)
+        mattes = (self.body_mattes_BV1HW, self.face_mattes_BV1hw)
         return References(
             functional.pad(self.body_BV3HW, images),
             functional.pad(self.face_BV3hw, images),
             functional.pad(self.view_mask_BV, (0, missing)),
             functional.pad(self.face_mask_BV, (0, missing)),
+            *(None if matte is None else functional.pad(matte, images) for matte in mattes),
         )
 
 

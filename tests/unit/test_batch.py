@@ -42,8 +42,23 @@ def test_collate_pads_views_and_keeps_order() -> None:
 def test_to_moves_every_tensor() -> None:
     moved = make_batch(2).to("meta")
     for part in (moved.references, moved.driving, moved.targets):
-        assert all(value.device.type == "meta" for value in vars(part).values())
+        assert all(value.device.type == "meta" for value in vars(part).values() if value is not None)
     assert moved.identity_BI.device.type == "meta" and moved.subjects == ("anna",)
+
+
+def test_mattes_of_references_travel_with_them_where_all_rows_have_them() -> None:
+    plain = make_batch(2)
+    references = plain.references
+    mattes = references.body_BV3HW[:, :, :1], references.face_BV3hw[:, :, :1]
+    known = replace(
+        plain, references=replace(references, body_mattes_BV1HW=mattes[0], face_mattes_BV1hw=mattes[1])
+    )
+    joined = Batch.collate([known, replace(known, references=known.references.pad_views(3))]).references
+    assert joined.body_mattes_BV1HW is not None and joined.body_mattes_BV1HW.shape == (2, 3, 1, 8, 6)
+    torch.testing.assert_close(joined.face_mattes_BV1hw[1, :2], mattes[1][0])
+    assert Batch.collate([known, plain]).references.body_mattes_BV1HW is None
+    with pytest.raises(ShapeError, match="references.body_mattes_BV1HW must have shape"):
+        replace(references, body_mattes_BV1HW=mattes[1])
 
 
 def test_shapes_are_checked() -> None:

@@ -121,7 +121,14 @@ def stack_references(
         face_BV3hw=torch.stack(faces)[None],
         view_mask_BV=torch.ones(1, len(crops), dtype=torch.bool),
         face_mask_BV=torch.tensor([[crop.face_hw3 is not None for crop in crops]]),
+        body_mattes_BV1HW=torch.stack([to_float(crop.mask_HW) for crop in crops])[None],
+        face_mattes_BV1hw=torch.stack([_face_matte(crop, face_size) for crop in crops])[None],
     )
+
+
+def _face_matte(crop: FrameCrop, face_size: tuple[int, int]) -> torch.Tensor:
+    """The close-up's part of the mask, zeros where no face is seen."""
+    return torch.zeros(1, *face_size) if crop.face_mask_hw is None else to_float(crop.face_mask_hw)
 
 
 def _driving(sequence: Sequence, frames: list[int]) -> Driving:
