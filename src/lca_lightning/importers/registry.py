@@ -70,6 +70,6 @@ def _load(point: EntryPoint) -> object:
         return point.load()
     except Exception as error:  # whatever a foreign package raises while it is imported
         raise ConfigError(
-            f"The importer {point.name!r} of {point.value!r} cannot be loaded ({type(error).__name__}: {error}); "
-            "repair or uninstall its package."
+            f"The importer {point.name!r} of {point.value!r} cannot be loaded "
+            f"({type(error).__name__}: {error}); repair or uninstall its package."
         ) from error

@@ -16,24 +16,6 @@ from lca_lightning.datasets.signals import Signals, StageLights
 from lca_lightning.errors import DataError
 
 FloatArray = NDArray[np.float64]
-# Rows are our axes (x right, y up, z to the viewer) in terms of the source's axes, by the source's up axis.
-_TO_Y_UP = {
-    "y": np.eye(3),
-    "-y": np.diag([1.0, -1.0, -1.0]),
-    "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
-    "-z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
-    "x": np.array([[0, 0, 1.0], [1, 0, 0], [0, 1, 0]]),
-    "-x": np.array([[0, 0, -1.0], [-1, 0, 0], [0, 1, 0]]),
-}
-
-
-def to_y_up(up: str) -> FloatArray:
-    """Rotation ``(3, 3)`` that brings world points of a source to our axes.
-
-    Args:
-        up: The source's axis that points up: ``y``, ``-y``, ``z``, ``-z``, ``x`` or ``-x``.
-    """
-    return _TO_Y_UP[up].copy()
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class SourceCamera:
         if min(K_33[0, 0], K_33[1, 1]) <= 0 or min(self.width, self.height) < 1:
             raise DataError(
                 f"Camera {self.name} has focal lengths {K_33[0, 0]:g} and {K_33[1, 1]:g} and a size of "
-                f"{self.width}x{self.height}; all must be positive, so its calibration is broken or read wrongly."
+                f"{self.width}x{self.height}; all must be positive, so its calibration is broken."
             )
         rotation = w2c_44[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
