@@ -9,6 +9,33 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 
+def mesh_silhouette(
+    vertices_V3: FloatArray,
+    faces_F3: NDArray[np.int64],
+    w2c_44: FloatArray,
+    K_33: FloatArray,
+    height: int,
+    width: int,
+) -> NDArray[np.bool_]:
+    """Where a mesh covers a picture.
+
+    Args:
+        vertices_V3: World positions in metres, ``(V, 3)``.
+        faces_F3: Triangles, ``(F, 3)``.
+        w2c_44: World to camera.
+        K_33: Intrinsics in pixels.
+        height: Of the picture.
+        width: Of the picture.
+
+    Returns:
+        True where a triangle in front of the camera covers the pixel's centre, ``(H, W)``.
+    """
+    camera_V3 = vertices_V3 @ w2c_44[:3, :3].T + w2c_44[:3, 3]
+    depth_V = camera_V3[:, 2]
+    pixels_V2 = (camera_V3 @ K_33.T)[:, :2] / np.where(np.abs(depth_V) < 1e-6, 1e-6, depth_V)[:, None]
+    return rasterise_mesh(pixels_V2, depth_V, faces_F3, height, width) >= 0
+
+
 def rasterise_mesh(
     pixels_V2: FloatArray, depth_V: FloatArray, faces_F3: NDArray[np.int64], height: int, width: int
 ) -> NDArray[np.int32]:

@@ -1,0 +1,114 @@
+"""The files of one sequence: its description and what should lie beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from lca_lightning.datasets.migration import migrate_sequence
+from lca_lightning.datasets.records import CameraRecord, read_json
+from lca_lightning.datasets.schema_check import schema_violations
+from lca_lightning.datasets.signals import Signals
+from lca_lightning.errors import DataError
+from lca_lightning.inspection.findings import Findings
+from lca_lightning.inspection.videos import StatedVideo
+
+_REMAKE = "make the sequence again"
+_KNOWN = {"videos", "masks", "layers"}
+
+
+def read_description(folder: Path, findings: Findings) -> dict[str, Any] | None:
+    """Values of ``sequence.json`` in the present layout, checked against its schema.
+
+    Args:
+        folder: Of the sequence.
+        findings: Receives what is wrong.
+
+    Returns:
+        The values, even when the schema finds fault; None when they cannot be read.
+    """
+    try:
+        values = read_json(folder / "sequence.json")
+    except DataError:
+        missing = not (folder / "sequence.json").is_file()
+        what = (
+            "sequence.json is missing" if missing else "sequence.json is no JSON object, it may be truncated"
+        )
+        findings.error("layout", what, _REMAKE)
+        return None
+    present = migrate_sequence(values)
+    for violation in schema_violations("sequence", present):
+        findings.error("layout", f"sequence.json, {violation}", "see docs/data_format.md")
+    return present
+
+
+def stated_counts(description: dict[str, Any]) -> tuple[int, float]:
+    """Frames and frames per second; 0 where the values are no positive numbers."""
+    frames, fps = description.get("frames"), description.get("fps")
+    frames = frames if isinstance(frames, int) and frames > 0 else 0
+    return frames, float(fps) if isinstance(fps, (int, float)) and fps > 0 else 0.0
+
+
+def stated_videos(folder: Path, description: dict[str, Any], camera: CameraRecord) -> Iterator[StatedVideo]:
+    """The files of pictures that a camera should have: colour, mask, layers."""
+    frames, fps = stated_counts(description)
+    size = camera.name, camera.width, camera.height, frames, fps
+    linear = description.get("color") == "linear"
+    name = f"{camera.name}.{'mkv' if linear else 'mp4'}"
+    yield StatedVideo(folder / "videos" / name, "video", *size, "gbrp16le" if linear else "rgb24")
+    yield StatedVideo(folder / "masks" / f"{camera.name}.mkv", "mask", *size, "gray")
+    layers = description.get("layers")
+    for layer in layers if isinstance(layers, list) else []:
+        path = folder / "layers" / str(layer) / f"{camera.name}.mkv"
+        yield StatedVideo(path, f"{layer} layer", *size, "gbrp16le")
+
+
+def list_strangers(folder: Path, expected: set[Path], findings: Findings) -> None:
+    """Note files of pictures that no camera accounts for, and what interrupted writers left."""
+    for name in sorted(_KNOWN):
+        for path in sorted((folder / name).rglob("*")):
+            if path.is_file() and path not in expected:
+                relative = path.relative_to(folder)
+                if path.name.startswith("."):
+                    findings.note("leftovers", f"{relative} is unfinished", "remove it")
+                else:
+                    findings.warning("layout", f"{relative} belongs to no camera or layer", "remove it")
+
+
+def read_signals(
+    folder: Path, description: dict[str, Any], cameras: list[str], findings: Findings
+) -> Signals | None:
+    """Rig values, checked against the description.
+
+    Args:
+        folder: Of the sequence.
+        description: Values of ``sequence.json``.
+        cameras: Their names.
+        findings: Receives what is wrong.
+
+    Returns:
+        The signals; None when they cannot be used.
+    """
+    try:
+        signals = Signals.from_arrays(load_file(folder / "signals.safetensors"))
+    except KeyError as error:
+        findings.error("signals", f"signals.safetensors lacks the array {error}", _REMAKE)
+        return None
+    except (OSError, SafetensorError):
+        findings.error("layout", "signals.safetensors is missing or damaged", _REMAKE)
+        return None
+    frames = len(signals.frame_valid_T)
+    if frames != description.get("frames"):
+        what = f"signals.safetensors has {frames} frames, stated are {description.get('frames')}"
+        findings.error("frames", what, _REMAKE)
+        return None
+    try:
+        signals.check(folder.name, frames, cameras)
+    except DataError as error:
+        findings.error("signals", str(error).rstrip("."), _REMAKE)
+        return None
+    return signals
