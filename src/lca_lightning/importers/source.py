@@ -138,12 +138,14 @@ class SmplBody:
         orientation_T3: Global orientation, rotation vectors.
         pose_TJ3: Body joints (23 of smpl, 21 of smplh and smplx), rotation vectors.
         translation_T3: In the model's axes, metres, applied after posing.
-        left_hand_TJ3: 15 finger joints, rotation vectors (not PCA, mean included), or None.
+        left_hand_TJ3: 15 finger joints, rotation vectors; or ``(T, N)`` principal components; or None.
         right_hand_TJ3: The same.
         jaw_T3: Rotation vectors or None.
         expression_TN: Expression coefficients or None.
-        world_from_model_44: Similarity from the model's axes to ours, applied to posed vertices.
+        world_from_model_44: Similarity from the model's axes to ours, applied to posed vertices; one for all
+            frames or one each, ``(T, 4, 4)``.
         scale: Factor on the model's vertices and joints before translation.
+        hands_from_mean: Whether hands are relative to the model's mean hand (``flat_hand_mean=False``).
     """
 
     model: str
@@ -158,6 +160,7 @@ class SmplBody:
     expression_TN: FloatArray | None = None
     world_from_model_44: FloatArray = field(default_factory=lambda: np.eye(4))
     scale: float = 1.0
+    hands_from_mean: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ class Importer(ABC):
         consent: See `lca_lightning.datasets.records.CONSENTS`.
         pixel_center: 0.0 where the source's pixel centres lie at integers (OpenCV, Qualisys), 0.5 otherwise.
         expects: What a source folder looks like, used in refusals.
+        has_body_model: The user supplied a model file of the SMPL family; set by the frame.
     """
 
     name: ClassVar[str]
@@ -202,6 +206,7 @@ class Importer(ABC):
     consent: ClassVar[str] = "source_licence"
     pixel_center: ClassVar[float] = 0.0
     expects: ClassVar[str]
+    has_body_model: bool = False
 
     def __init__(self, source: Path | str) -> None:
         self.source = Path(source)
