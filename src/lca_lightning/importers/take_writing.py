@@ -147,7 +147,7 @@ def _check_picture(
     if image.shape != expected or image.dtype != kind:
         raise DataError(
             f"Frame {frame} of camera {camera.name} is {image.dtype} of shape {image.shape}; its calibration "
-            f"is for {expected[1]}x{expected[0]} pictures, so pictures and calibration do not belong together."
+            f"is for {expected[1]}x{expected[0]} pictures, so the two do not belong together."
         )
     if mask is not None and (mask.shape != expected[:2] or mask.dtype != np.uint8):
         raise DataError(
@@ -166,6 +166,7 @@ def _signals(
 ) -> tuple[Signals, str]:
     """Rig values of the take and a few words on where they come from."""
     rig, frames = _rig(options.rig), len(indices)
+    importer.has_body_model = options.body_model is not None
     source = importer.body(take, indices)
     lights = importer.lights(take, indices)
     if isinstance(source, RigBody):
