@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lca_lightning.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from lca_lightning.preprocessing.clips import PreprocessOptions
+    from lca_lightning.preprocessing.run_report import RunReport
+
+# Clips of which each gets a line of its own.
+MOST_LINES = 20
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,7 +30,10 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     parser.add_argument(
-        "videos", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of them"
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of them, quoted patterns, or @list.txt with one path per line",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the data set")
     parser.add_argument(
@@ -55,6 +65,55 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--licence", default="unknown", help="licence of the footage, stored with the data")
     parser.add_argument("--provenance", default="", help="where the footage comes from, stored with the data")
     parser.add_argument("--overwrite", action="store_true", help="write clips again that are already there")
+    _add_estimation(parser.add_argument_group("what is found"))
+    _add_running(parser.add_argument_group("how clips are run"))
+
+
+def _add_estimation(group: Any) -> None:
+    group.add_argument(
+        "--estimator",
+        default="mediapipe",
+        metavar="NAME",
+        help="who finds people, landmarks and masks: mediapipe (default), sapiens2, or module:Class",
+    )
+    group.add_argument(
+        "--estimator-weights", type=Path, metavar="DIR", help="folder of the estimator's weights"
+    )
+    group.add_argument(
+        "--body-fits",
+        type=Path,
+        metavar="DIR",
+        help="SAM-3D-Body results (.npz, .pkl) that give the body, in a sub-folder per video",
+    )
+    group.add_argument(
+        "--clip-score",
+        default="photographic",
+        metavar="NAME",
+        help="what a clip must pass: photographic (default, drops drawn and rendered people), none, module:Class",
+    )
+    group.add_argument("--score-threshold", type=float, metavar="X", help="least score kept")
+
+
+def _add_running(group: Any) -> None:
+    group.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="processes here (local), or Ray"
+    )
+    group.add_argument(
+        "--address", metavar="HOST", help="Ray cluster, auto for this machine's; by default one is started"
+    )
+    group.add_argument(
+        "--clip-minutes",
+        type=float,
+        default=60.0,
+        metavar="M",
+        help="a clip that takes longer is killed (60)",
+    )
+    group.add_argument(
+        "--retries", type=int, default=2, metavar="N", help="further tries of a clip that crashed (2)"
+    )
+    group.add_argument(
+        "--retry-failed", action="store_true", help="try clips again that were dropped or set aside"
+    )
 
 
 def run(namespace: argparse.Namespace) -> None:
@@ -64,47 +123,72 @@ def run(namespace: argparse.Namespace) -> None:
         UsageError: A number is out of range.
         DataError: Nothing remained.
     """
-    for name, least in (("workers", 1), ("max_side", 64), ("stride", 1)):
+    _check(namespace)
+    from lca_lightning.preprocessing.clip_sources import ClipSource
+    from lca_lightning.preprocessing.runner import RunSettings, preprocess
+
+    clips = ClipSource(namespace.videos, namespace.calibration, namespace.subject)
+    settings = RunSettings(
+        engine=namespace.engine,
+        address=namespace.address,
+        workers=namespace.workers,
+        minutes=namespace.clip_minutes,
+        retries=namespace.retries,
+        retry_failed=namespace.retry_failed,
+    )
+    bars = _Bars(len(clips))
+    try:
+        report = preprocess(clips, _options(namespace), settings, bars.update, bars.clips)
+    finally:
+        bars.close()
+    _tell(report, namespace)
+
+
+def _check(namespace: argparse.Namespace) -> None:
+    for name, least in (("workers", 1), ("max_side", 64), ("stride", 1), ("retries", 0)):
         if getattr(namespace, name) < least:
             raise UsageError(
                 f"--{name.replace('_', '-')} must be at least {least}, got {getattr(namespace, name)}."
             )
-    from lca_lightning.preprocessing.clips import PreprocessOptions, plan_clips
-    from lca_lightning.preprocessing.pipeline import preprocess
+    if not namespace.clip_minutes > 0:
+        raise UsageError(f"--clip-minutes must be positive, got {namespace.clip_minutes:g}.")
+    if namespace.address is not None and namespace.engine != "ray":
+        raise UsageError("--address is of a Ray cluster; add --engine ray.")
 
-    clips = plan_clips(namespace.videos, namespace.calibration, namespace.subject)
-    options = PreprocessOptions(
-        out=namespace.out,
-        stride=namespace.stride,
-        max_side=namespace.max_side,
-        people=namespace.people,
-        split=namespace.split,
-        licence=namespace.licence,
-        provenance=namespace.provenance,
-        minimum_height=namespace.min_height,
-        overwrite=namespace.overwrite,
+
+def _options(namespace: argparse.Namespace) -> PreprocessOptions:
+    from lca_lightning.preprocessing.clips import PreprocessOptions
+
+    names = (
+        "out", "stride", "max_side", "people", "split", "licence", "provenance", "overwrite", "estimator",
+        "estimator_weights", "body_fits", "clip_score", "score_threshold",
+    )  # fmt: skip
+    return PreprocessOptions(
+        minimum_height=namespace.min_height, **{name: getattr(namespace, name) for name in names}
     )
-    bars = _Bars()
-    try:
-        results = preprocess(clips, options, namespace.workers, bars.update)
-    finally:
-        bars.close()
-    dropped = [result for result in results if result.reason]
-    for result in dropped:
-        print(f"dropped {result.id}: {result.reason}")
-    kept = [result for result in results if not result.reason]
+
+
+def _tell(report: RunReport, namespace: argparse.Namespace) -> None:
+    out, left_out = namespace.out, report.left_out
+    kept = report.written + report.already_there
+    for entry in left_out[:MOST_LINES]:
+        print(f"{'set aside' if entry.state == 'set_aside' else 'dropped'} {entry.clip}: {entry.reason}")
     if not kept:
-        listed = f"{namespace.out / 'dropped.json'} lists why"
-        if len(dropped) == 1:
-            raise DataError(f"Clip {dropped[0].id} cannot be used: {dropped[0].reason}")
-        raise DataError(f"None of the {len(dropped)} clips can be used; {listed}.")
-    for result in kept:
-        print(f"{result.id}: {_describe(result.summary)}")
+        if len(left_out) == 1:
+            raise DataError(f"Clip {left_out[0].clip} cannot be used: {left_out[0].reason}")
+        raise DataError(
+            f"None of the {len(left_out)} clips can be used; {out / 'dropped.json'} and "
+            f"{out / 'set_aside.json'} list why."
+        )
+    if kept <= MOST_LINES:
+        for result in report.kept:
+            print(f"{result.id}: {_describe(result.summary)}")
+    if report.total > 1:
+        print("\n".join(report.table()))
     recipe = "tiny/posttrain.yaml" if namespace.calibration else "tiny/pretrain.yaml"
     print(
-        f"{len(kept)} of {len(results)} clips are in {namespace.out}, check "
-        f"{namespace.out / 'overlays'}; next: "
-        f"lca fit --config {recipe} --data.init_args.root {namespace.out}"
+        f"{kept} of {report.total} clips are in {out}, check {out / 'overlays'}; next: "
+        f"lca fit --config {recipe} --data.init_args.root {out}"
     )
 
 
@@ -118,9 +202,14 @@ def _describe(summary: dict[str, Any]) -> str:
 
 
 class _Bars:
-    """One progress bar a stage, opened when the stage first reports."""
+    """One progress bar a stage of a single clip, opened when the stage first reports; one bar over many clips.
 
-    def __init__(self) -> None:
+    Args:
+        total: Number of clips.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
         self._bars: dict[str, Any] = {}
 
     def update(self, stage: str, done: int, total: int) -> None:
@@ -132,6 +221,19 @@ class _Bars:
                 total=total or None, desc=stage, unit="step" if stage == "fit" else "frame"
             )
         self._bars[stage].update(done)
+
+    def clips(self, report: RunReport) -> None:
+        """Advance the bar over clips; its rate and time left count only clips that really ran."""
+        if self._total == 1:
+            return
+        from tqdm import tqdm
+
+        if "clips" not in self._bars:
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+            self._bars["clips"] = tqdm(total=self._total, desc="clips", bar_format=layout)
+        bar = self._bars["clips"]
+        bar.set_postfix_str(report.pace(), refresh=False)
+        bar.update(report.settled - bar.n)
 
     def close(self) -> None:
         """Close every bar."""

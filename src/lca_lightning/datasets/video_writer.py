@@ -64,7 +64,8 @@ class VideoWriter:
             if self.path.is_dir():
                 raise IsADirectoryError(EISDIR, "a folder has that name")
             self._partial.touch()  # FFmpeg opens the file late, after much has been rendered
-            self._container = av.open(str(self._partial), "w")
+            # Matroska files carry a random number unless asked not to: equal pictures give equal bytes.
+            self._container = av.open(str(self._partial), "w", options={"fflags": "+bitexact"})
             self._stream = self._add_stream(rate, quality, keyframe_interval)
         except (OSError, av.FFmpegError) as error:
             raise self._cannot_write(error) from error

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lca_lightning.errors import DataError, UsageError
-from lca_lightning.preprocessing.frames import VIDEO_SUFFIXES
+# Options that say where and under which terms clips are written, not what is found in them.
+_WITHOUT_EFFECT = ("out", "split", "licence", "provenance", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,16 @@ class Clip:
     subject: str
     calibration: Path | None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return _plain(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Clip:
+        """The clip of plain values."""
+        videos = tuple(Path(video) for video in values["videos"])
+        return Clip(values["id"], videos, values["subject"], _path(values["calibration"]))
+
 
 @dataclass(frozen=True)
 class PreprocessOptions:
@@ -43,6 +57,11 @@ class PreprocessOptions:
         provenance: Where the footage comes from.
         minimum_height: Smallest usable stature in pixels of the source video.
         overwrite: Write clips again that are already there.
+        estimator: Who finds people, landmarks and masks: a name, or ``module:Class``.
+        estimator_weights: Folder of the estimator's weights; None looks where they usually lie.
+        body_fits: Folder of SAM-3D-Body results that give the body; None fits landmarks.
+        clip_score: What every clip must pass before it is fitted: a name, ``module:Class``, or ``none``.
+        score_threshold: Smallest score kept; None takes the score's own.
     """
 
     out: Path
@@ -54,6 +73,27 @@ class PreprocessOptions:
     provenance: str = ""
     minimum_height: float = 120.0
     overwrite: bool = False
+    estimator: str = "mediapipe"
+    estimator_weights: Path | None = None
+    body_fits: Path | None = None
+    clip_score: str = "photographic"
+    score_threshold: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return _plain(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> PreprocessOptions:
+        """The options of plain values."""
+        paths = {name: _path(values[name]) for name in ("estimator_weights", "body_fits")}
+        return PreprocessOptions(**{**values, "out": Path(values["out"]), **paths})
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with every option that may change what becomes of a clip."""
+        values = {name: value for name, value in _plain(self).items() if name not in _WITHOUT_EFFECT}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -71,47 +111,16 @@ class ClipResult:
     summary: dict[str, object]
 
 
-def plan_clips(videos: list[Path], calibration: Path | None, subject: str | None) -> list[Clip]:
-    """Group videos into clips: all cameras of one clip when a calibration is given, else one clip each.
-
-    Args:
-        videos: Files or folders of videos.
-        calibration: Calibration file, if any.
-        subject: Name of the person, if given.
-
-    Returns:
-        Clips with distinct ids.
-
-    Raises:
-        DataError: A folder without videos or a missing file.
-        UsageError: No video at all.
-    """
-    files: list[Path] = []
-    for path in videos:
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
-            if not inside:
-                raise DataError(f"Folder {path} holds no video ({', '.join(VIDEO_SUFFIXES)}).")
-            files += inside
-        elif not path.exists():
-            raise DataError(f"Video {path} does not exist; check the path.")
-        else:
-            files.append(path)
-    if not files:
-        raise UsageError("No video was given; name at least one file.")
-    if calibration is not None:
-        name = safe_name(files[0].resolve().parent.name or files[0].stem)
-        return [Clip(name, tuple(files), safe_name(subject or name), calibration)]
-    clips: list[Clip] = []
-    for file in files:
-        name = safe_name(file.stem)
-        taken = {clip.id for clip in clips}
-        unique = next(n for n in [name, *(f"{name}-{i}" for i in range(2, len(files) + 2))] if n not in taken)
-        clips.append(Clip(unique, (file,), safe_name(subject or unique), None))
-    return clips
-
-
 def safe_name(text: str) -> str:
     """A name that is allowed as a sequence or camera: letters, digits, dot, dash and underscore."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
     return cleaned or "clip"
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(value)
+    return json.loads(json.dumps(fields, default=str))
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)

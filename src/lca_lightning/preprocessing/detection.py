@@ -11,12 +11,13 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lca_lightning.errors import MissingAssetError
+from lca_lightning.errors import ConfigError, MissingAssetError
 from lca_lightning.preprocessing.landmarks import (
     BODY_INDEX,
     FACE_COUNT,
@@ -122,6 +123,29 @@ class PersonDetector:
             self._face = FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=True)
             self._hand = Hands(static_image_mode=True, max_num_hands=1, min_detection_confidence=0.3)
             self._warm_up()
+
+    @classmethod
+    def check(cls, weights: Path | None) -> None:
+        """Refuse to go on without the package; its models are inside it.
+
+        Raises:
+            MissingAssetError: MediaPipe is not installed.
+            ConfigError: Weights were given.
+        """
+        if weights is not None:
+            raise ConfigError(
+                "The estimator mediapipe brings its weights along; leave out --estimator-weights."
+            )
+        require_mediapipe()
+
+    @classmethod
+    def load(cls, weights: Path | None) -> PersonDetector:
+        """The detector; ``weights`` is always None."""
+        return cls()
+
+    def normals(self, image_HW3: NDArray[np.uint8], box: PersonBox) -> FloatArray | None:
+        """Not estimated."""
+        return None
 
     def _warm_up(self) -> None:
         blank = np.zeros((64, 64, 3), np.uint8)

@@ -1,11 +1,11 @@
-"""From videos to a data set: detect, match cameras, fit, judge, write; clip by clip, resumable."""
+"""From one clip to one sequence: detect, match cameras, score, fit, judge, write."""
 
 from __future__ import annotations
 
-import json
+import errno
 import multiprocessing
 import queue
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,76 +13,42 @@ from typing import Any
 
 import numpy as np
 
-from lca_lightning.errors import DataError, LCAError
+from lca_lightning.errors import (
+    ConfigError,
+    DataError,
+    DeviceError,
+    LCAError,
+    MissingAssetError,
+    UsageError,
+)
 from lca_lightning.preprocessing.clips import Clip, ClipResult, PreprocessOptions
-from lca_lightning.writing import write_failure, write_text
 
 CACHE_FOLDER = ".preprocess_cache"
 # How often everybody in the picture is looked for.
 SAMPLES_PER_SECOND = 5.0
 Progress = Callable[[str, int, int], Any]
-
-
-def preprocess(
-    clips: list[Clip], options: PreprocessOptions, workers: int = 2, progress: Progress | None = None
-) -> list[ClipResult]:
-    """Turn clips into sequences of a data set.
-
-    Args:
-        clips: What to process.
-        options: For all clips.
-        workers: Processes; clips run side by side, or the cameras of a single clip do.
-        progress: Called with a stage's name, what was done since the last call, and the stage's total.
-
-    Returns:
-        What became of each clip, in order; also written to ``dropped.json``.
-
-    Raises:
-        LCAError: Something is wrong for all clips alike (a missing extra, an unwritable folder).
-    """
-    from lca_lightning.preprocessing.detection import require_mediapipe
-
-    require_mediapipe()
-    _prepare_folder(options.out)
-    if len(clips) == 1:
-        results = [process_clip(clips[0], options, workers, progress)]
-    else:
-        results = []
-        tasks = [(clip, options) for clip in clips]
-        for result in _side_by_side(_clip_task, tasks, workers):
-            results.append(result)
-            if progress is not None:
-                progress("clips", 1, len(clips))
-    _write_dropped(options.out, results)
-    return results
-
-
-def _prepare_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = write_failure(error)
-        raise DataError(f"Folder {out} cannot be made ({reason}); choose another --out.") from error
-
-
-def _clip_task(task: tuple[Clip, PreprocessOptions]) -> ClipResult:
-    return process_clip(task[0], task[1], workers=1)
-
-
-def _side_by_side(function: Callable[[Any], Any], tasks: list[Any], workers: int) -> Iterable[Any]:
-    """Results in order; in this process when one worker is enough."""
-    if workers <= 1 or len(tasks) <= 1:
-        yield from map(function, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
-        yield from pool.map(function, tasks)
+DetectTask = tuple[Path, Path, int, str, str, Path | None]
+_EVERY_CLIP = (MissingAssetError, ConfigError, DeviceError, UsageError)
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def process_clip(
     clip: Clip, options: PreprocessOptions, workers: int = 1, progress: Progress | None = None
 ) -> ClipResult:
-    """Process one clip; an error that concerns only this clip becomes its reason."""
+    """Process one clip; an error that concerns only this clip becomes its reason.
+
+    Args:
+        clip: Its files.
+        options: For all clips.
+        workers: Cameras looked at side by side.
+        progress: Called with a stage's name, what was done since the last call, and the stage's total.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        LCAError: Something that every clip would meet: a missing extra or weights, a full disk.
+    """
     from lca_lightning.datasets.format import sequence_exists
 
     if sequence_exists(options.out, clip.id) and not options.overwrite:
@@ -90,22 +56,28 @@ def process_clip(
     try:
         return _process(clip, options, workers, progress)
     except LCAError as error:
+        if isinstance(error, _EVERY_CLIP) or getattr(error.__cause__, "errno", None) in _FULL_DISK:
+            raise
         return ClipResult(clip.id, str(error), {"error": type(error).__name__})
 
 
 def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Progress | None) -> ClipResult:
     from lca_lightning.preprocessing.fitted_clip import MONOCULAR, SEVERAL_CAMERAS, fit_prepared
     from lca_lightning.preprocessing.quality import drop_reason, measure_quality
+    from lca_lightning.preprocessing.scores import score_reason
     from lca_lightning.preprocessing.writing import write_clip
     from lca_lightning.rig.loading import load_rig
 
     prepared = prepare_clip(clip, options, workers, progress)
+    reason, scored = score_reason(clip, prepared, options)
+    if reason is not None:
+        return ClipResult(clip.id, reason, scored)
     rig = load_rig()
-    total = sum((SEVERAL_CAMERAS if len(clip.videos) > 1 else MONOCULAR).steps)
+    total = sum((MONOCULAR if prepared.observations.relative else SEVERAL_CAMERAS).steps)
     fit, prepared = fit_prepared(rig, prepared, _stage(progress, "fit", total))
     single = options.people == "single"
     quality = measure_quality(rig, prepared, fit, single)
-    summary: dict[str, object] = {**quality.summary(), **prepared.report}
+    summary: dict[str, object] = {**quality.summary(), **prepared.report, **scored}
     for name in ("reprojection_px", "silhouette_iou"):
         summary.pop(name)
     reason = drop_reason(prepared, quality, options.minimum_height, single)
@@ -152,6 +124,12 @@ def prepare_clip(
     detections = _same_frames(detections)
     if not any(detection.found_T.any() for detection in detections):
         raise DataError("no person: nobody was found in any frame; check that a whole body is in the picture")
+    if options.body_fits is not None:
+        from lca_lightning.preprocessing.body_fit_clip import prepare_from_fits
+
+        if len(clip.videos) > 1:
+            raise DataError("--body-fits gives the body of single videos; leave it out for several cameras.")
+        return prepare_from_fits(clip, options.body_fits, detections[0])
     if cameras is None:
         return prepare_monocular(clip.videos[0].stem, detections[0])
     contents = [picture_inside_borders(next(iter(video))) for video in videos]
@@ -194,7 +172,8 @@ def _detect_all(clip: Clip, options: PreprocessOptions, workers: int, progress: 
     folder = options.out / CACHE_FOLDER / clip.id
     frames = sum(SourceVideo(path).frame_count for path in clip.videos)
     tick = _stage(progress, "detect", frames)
-    settings = [(path, folder, options.stride, options.people) for path in clip.videos]
+    estimator = (options.estimator, options.estimator_weights)
+    settings = [(path, folder, options.stride, options.people, *estimator) for path in clip.videos]
     if workers <= 1 or len(settings) == 1:
         return [detect_video(task, tick) for task in settings]
     context = multiprocessing.get_context("spawn")
@@ -215,15 +194,15 @@ def _detect_all(clip: Clip, options: PreprocessOptions, workers: int, progress: 
         return [future.result() for future in futures]
 
 
-def _detect_reporting(task: tuple[Path, Path, int, str], ticks: Any) -> Any:
+def _detect_reporting(task: DetectTask, ticks: Any) -> Any:
     return detect_video(task, ticks.put)
 
 
-def detect_video(task: tuple[Path, Path, int, str], progress: Callable[[int], Any] | None = None) -> Any:
+def detect_video(task: DetectTask, progress: Callable[[int], Any] | None = None) -> Any:
     """Detections of one video, from the cache when they are there.
 
     Args:
-        task: The video, the cache folder, the stride, whom to follow.
+        task: The video, the cache folder, the stride, whom to follow, the estimator and its weights.
         progress: Called with 1 per frame.
 
     Returns:
@@ -239,16 +218,17 @@ def detect_video(task: tuple[Path, Path, int, str], progress: Callable[[int], An
         detect_track,
         sample_people,
     )
-    from lca_lightning.preprocessing.detection import PersonDetector
+    from lca_lightning.preprocessing.estimators.registry import load_estimator
     from lca_lightning.preprocessing.frames import SourceVideo
 
-    path, folder, stride, people = task
+    path, folder, stride, people, estimator, weights = task
     video = SourceVideo(path)
-    cached = folder / cache_name(path, stride, people)
+    other = () if estimator == "mediapipe" else (estimator, str(weights))
+    cached = folder / cache_name(path, stride, people, *other)
     if cached.is_file():
         return ClipDetections.load(cached)
     every = max(1, round(video.fps / SAMPLES_PER_SECOND))
-    detector = PersonDetector()
+    detector = load_estimator(estimator, weights)
     try:
         tracks = sample_people(detector, video, every)
         if not tracks:
@@ -289,11 +269,3 @@ def choose_main(tracks: list[Any], count: int, every: int, people: str) -> Any:
         return tracks[0]
     similar = [track for track in tracks if track.scale > COMPARABLE * tracks[0].scale]
     return max(similar, key=alone)
-
-
-def _write_dropped(out: Path, results: list[ClipResult]) -> None:
-    """List what was dropped and why; an empty list says that nothing was."""
-    dropped = [
-        {"clip": result.id, "reason": result.reason, **result.summary} for result in results if result.reason
-    ]
-    write_text(out / "dropped.json", json.dumps({"dropped": dropped}, indent=2, default=str) + "\n")

@@ -17,7 +17,8 @@ import torch
 
 pytest.importorskip("mediapipe")
 from lca_lightning.preprocessing.camera_matching import MatchReport, settle_orientations, size_rules
-from lca_lightning.preprocessing.clips import PreprocessOptions, plan_clips
+from lca_lightning.preprocessing.clip_sources import plan_clips
+from lca_lightning.preprocessing.clips import PreprocessOptions
 from lca_lightning.preprocessing.fitted_clip import (
     SEVERAL_CAMERAS,
     PreparedClip,

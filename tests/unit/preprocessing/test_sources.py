@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from lca_lightning.errors import DataError, UsageError
-from lca_lightning.preprocessing.clips import ClipResult, plan_clips, safe_name
+from lca_lightning.preprocessing.clip_sources import plan_clips
+from lca_lightning.preprocessing.clips import safe_name
 from lca_lightning.preprocessing.frames import SourceVideo
 
 pytest.importorskip("cv2")
 from lca_lightning.preprocessing.photos import load_photo
-from lca_lightning.preprocessing.pipeline import _write_dropped
 from lca_lightning.preprocessing.quality import ClipQuality, drop_reason
 
 
@@ -137,11 +137,6 @@ def test_reasons_to_drop_a_clip(made: ClipQuality, crowd: int, single: bool, sai
 
 
 def test_dropped_clips_are_listed(tmp_path: Path) -> None:
-    _write_dropped(
-        tmp_path, [ClipResult("a", None, {}), ClipResult("b", "too small: 3 pixels", {"frames": 4})]
-    )
-    listed = json.loads((tmp_path / "dropped.json").read_text())["dropped"]
-    assert listed == [{"clip": "b", "reason": "too small: 3 pixels", "frames": 4}]
     summary = quality().summary()
     assert json.loads(json.dumps(summary))["valid_frames"] == 20 and summary["reprojection_px_median"] == 5.0
 
