@@ -1,0 +1,151 @@
+"""Bodies of public data sets brought to our rig: identity and a pose per frame, with how well it went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lca_lightning.datasets.signals import Signals
+from lca_lightning.errors import DataError
+from lca_lightning.importers.body_points import landmark_points, vertex_points
+from lca_lightning.importers.smpl_family import body_in_world, load_body_model
+from lca_lightning.importers.source import JointsBody, MeshBody, RigBody, SmplBody
+from lca_lightning.importers.surface_fitting import SurfaceFitter
+from lca_lightning.rig.rig import Rig
+
+FloatArray = NDArray[np.floating]
+# A frame is not used when its landmarks or surface stay farther away than this, metres.
+WORST_LANDMARKS, WORST_SURFACE = 0.08, 0.03
+# Landmarks that a frame must have: fewer say nothing of a pose.
+FEWEST_LANDMARKS = 8
+_SHAPE_FRAMES, _CHUNK = 16, 48
+_STEPS = (100, 100)
+_FAMILY = {"smpl": "SMPL", "smplh": "SMPL-H", "smplx": "SMPL-X"}
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What the rig is fitted to: landmarks, their weights, and a surface or None."""
+
+    points_TL3: FloatArray
+    weights_TL: FloatArray
+    surface_TV3: FloatArray | None
+
+    def at(self, frames: NDArray[np.int64]) -> _Targets:
+        """The same for some frames."""
+        surface = None if self.surface_TV3 is None else self.surface_TV3[frames]
+        return _Targets(self.points_TL3[frames], self.weights_TL[frames], surface)
+
+
+def fit_body(
+    rig: Rig,
+    source: JointsBody | MeshBody | SmplBody | RigBody,
+    frames: int,
+    body_model: Path | None,
+    steps: tuple[int, int] | None = None,
+) -> tuple[Signals | None, str]:
+    """Bring a body to our rig.
+
+    Args:
+        rig: Our rig; only ``anny`` has the landmarks that fitting needs.
+        source: What the data set says of the body.
+        frames: Frames that are wanted; the source must have as many.
+        body_model: File of the SMPL-family model that the user supplies, or None.
+        steps: Optimiser steps with landmarks, then with the surface.
+
+    Returns:
+        The rig's values, or None where the body was not converted; and a few words on what happened, with
+        the residuals in millimetres.
+
+    Raises:
+        DataError: The body has another number of frames, or the model file cannot be used.
+    """
+    if isinstance(source, RigBody):
+        return source.signals, "the source's own rig values"
+    if isinstance(source, SmplBody) and body_model is None:
+        family = _FAMILY.get(source.model, source.model)
+        return None, (
+            f"not converted: the set stores {family} parameters, and posing them needs the {family} model "
+            "file, which you can give with --body-model FILE"
+        )
+    targets, what = _targets(source, body_model)
+    if len(targets.points_TL3) != frames:
+        raise DataError(
+            f"The body has {len(targets.points_TL3)} frames but {frames} were asked for; get its file again."
+        )
+    usable = np.flatnonzero((targets.weights_TL > 0).sum(1) >= FEWEST_LANDMARKS)
+    if targets.surface_TV3 is not None:
+        usable = usable[np.isfinite(targets.surface_TV3[usable]).all((1, 2))]
+    if len(usable) == 0:
+        return None, f"not converted: {what} has no frame with enough known points"
+    return _fit(rig, targets, usable, frames, what, steps or _STEPS)
+
+
+def _targets(source: JointsBody | MeshBody | SmplBody, body_model: Path | None) -> tuple[_Targets, str]:
+    if isinstance(source, JointsBody):
+        points, weights = landmark_points(source.names, source.positions_TP3, source.confidence_TP)
+        return _Targets(points, weights, None), "its joints"
+    if isinstance(source, SmplBody):
+        assert body_model is not None
+        model = load_body_model(body_model)
+        vertices, joints = body_in_world(model, source)
+        source = MeshBody(model.kind, vertices, JointsBody(model.joint_names, joints))
+    names, places = vertex_points(source.topology, source.vertices_TV3)
+    if source.joints is not None:
+        names = (*names, *source.joints.names)
+        places = np.concatenate([places, source.joints.positions_TP3], 1)
+    points, weights = landmark_points(names, places)
+    return _Targets(points, weights, source.vertices_TV3), f"its {_FAMILY.get(source.topology, '')} mesh"
+
+
+def _fit(
+    rig: Rig,
+    targets: _Targets,
+    usable: NDArray[np.int64],
+    frames: int,
+    what: str,
+    steps: tuple[int, int],
+) -> tuple[Signals, str]:
+    spread = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), _SHAPE_FRAMES)).round().astype(int))
+    shape = _fitter(rig, targets.at(usable[spread]))
+    shape.fit(*steps)
+    chunks = [usable[start : start + _CHUNK] for start in range(0, len(usable), _CHUNK)]
+    joints = len(rig.joint_names)
+    rotations, translation = np.zeros((frames, joints, 3)), np.zeros((frames, 3))
+    landmark_error, surface_error = np.full(frames, np.nan), np.full(frames, np.nan)
+    for chunk in tqdm(chunks, desc="bringing the body to the rig", leave=False, disable=len(chunks) < 2):
+        fitter = shape
+        if len(spread) < len(usable):
+            fitter = _fitter(rig, targets.at(chunk), shape)
+            fitter.fit(*steps, fit_shape=False)
+        result = fitter.result()
+        rotations[chunk], translation[chunk] = result.rotations_TJ3.numpy(), result.translation_T3.numpy()
+        landmark_error[chunk], surface = fitter.residuals()
+        if surface is not None:
+            surface_error[chunk] = surface
+    far = np.nan_to_num(landmark_error, nan=np.inf) > WORST_LANDMARKS
+    # Joints of other bodies lie elsewhere than ours; where there is a surface, it decides.
+    bad = far if targets.surface_TV3 is None else np.nan_to_num(surface_error, nan=np.inf) > WORST_SURFACE
+    nearest = usable[np.abs(usable[None] - np.arange(frames)[:, None]).argmin(1)]
+    signals = Signals(
+        identity_I=shape.result().identity_I.numpy().astype(np.float32),
+        rotations_TJ3=rotations[nearest].astype(np.float32),
+        translation_T3=translation[nearest].astype(np.float32),
+        expression_TE=np.zeros((frames, rig.expression_size), np.float32),
+        gaze_T8=np.zeros((frames, 8), np.float32),
+        frame_valid_T=~bad,
+    )
+    words = f"fitted to {what}: landmarks within {1000 * np.nanmedian(landmark_error):.0f} mm"
+    if targets.surface_TV3 is not None:
+        words += f", surface within {1000 * np.nanmedian(surface_error):.0f} mm"
+    return signals, f"{words} (medians), {int((~bad).sum())} of {frames} frames usable"
+
+
+def _fitter(rig: Rig, targets: _Targets, known: SurfaceFitter | None = None) -> SurfaceFitter:
+    with torch.random.fork_rng(devices=[]):  # nothing here may disturb the caller's draws
+        return SurfaceFitter(rig, targets.points_TL3, targets.weights_TL, targets.surface_TV3, known)
