@@ -1,15 +1,19 @@
-"""Every random draw of a training step, as a function of the seed, the step and the sample's number."""
+"""Random draws of a training step, as a function of the seed, the step and the sample's number.
+
+Those of augmentation are made likewise, by `lca_lightning.augmentation`.
+"""
 
 from __future__ import annotations
 
 import os
-import random
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lca_lightning.datasets.augment import AugmentationConfig, Recoloring, draw_recoloring
+from lca_lightning.augmentation.draws import draw_generators, seed_of
+
+__all__ = ["StepDraws", "draw_step", "seed_of", "step_place"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +22,10 @@ class StepDraws:
 
     Args:
         on_template_B: True where base points sit on the template instead of the subject's surface.
-        recoloring: What happens to the colours of each subject.
         background_BT3: sRGB colour behind each target frame, in [0, 1].
     """
 
     on_template_B: Tensor
-    recoloring: Recoloring
     background_BT3: Tensor
 
 
@@ -32,7 +34,6 @@ def draw_step(
     first_sample: int,
     subjects: int,
     frames: int,
-    augmentation: AugmentationConfig,
     identity_dropout: float,
 ) -> StepDraws:
     """Draw for the samples of one process; how samples are spread over processes changes nothing.
@@ -42,25 +43,18 @@ def draw_step(
         first_sample: Number of the first sample within the global batch, ``rank * B``.
         subjects: Samples ``B`` of this process.
         frames: Target frames ``T`` of each sample.
-        augmentation: Probability and strength of recolouring.
         identity_dropout: Probability that base points sit on the template.
 
     Returns:
         The draws of samples ``first_sample`` to ``first_sample + B - 1``.
     """
     samples = range(first_sample, first_sample + subjects)
-    generators = [torch.Generator().manual_seed(seed_of(f"{place}/{sample}")) for sample in samples]
+    generators = draw_generators(place, samples, "step")
     dropped = torch.cat([torch.rand(1, generator=generator) for generator in generators])
-    recoloring = draw_recoloring(augmentation, generators)
     background = torch.stack([torch.rand(frames, 3, generator=generator) for generator in generators])
-    return StepDraws(dropped < identity_dropout, recoloring, background)
+    return StepDraws(dropped < identity_dropout, background)
 
 
 def step_place(step: int, part: int) -> str:
     """Name a step for ``draw_step``: the run's seed, the optimiser step and the accumulation part."""
     return f"{os.environ.get('PL_GLOBAL_SEED', '0')}/{step}/{part}"
-
-
-def seed_of(place: str) -> int:
-    """Turn a name into a seed that has nothing to do with those of similar names."""
-    return random.Random(place).getrandbits(63)

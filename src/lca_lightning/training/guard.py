@@ -24,7 +24,7 @@ class Attempt:
     """What one forward pass saw and made.
 
     Args:
-        batch: As it was learned from, recolouring included.
+        batch: As it was learned from, augmentation included.
         draws: Chance's part in it.
         terms: Loss terms by name with their ``total``, detached; empty where the pass failed.
         rendered: Its renderings; None where the pass failed.

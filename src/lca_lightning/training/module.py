@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from lca_lightning.augmentation import Augmentation, AugmentationConfig
 from lca_lightning.batch import Batch
-from lca_lightning.datasets.augment import AugmentationConfig, recolor
 from lca_lightning.datasets.pictures import write_png
 from lca_lightning.errors import ConfigError, NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
@@ -56,10 +56,10 @@ class LCALightningModule(pl.LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
-        self.augmentation = augmentation
         self.avatar, self.optimizer_config, self.init_from = avatar, optimizer, init_from
         self.run_config = ""
         self.model = build_avatar_model(avatar)
+        self.augmentation = Augmentation(augmentation, self.model.rig)
         self.losses = ReconstructionLoss(losses)
         self.validation_scores = MaskedProtocol(lpips=False)
         self.test_scores: MaskedProtocol | None = None
@@ -104,15 +104,10 @@ class LCALightningModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Render the batch's targets and return the total loss."""
-        draws = draw_step(
-            self._place(batch_idx),
-            self.global_rank * batch.size,
-            batch.size,
-            batch.targets.w2c_BT44.shape[1],
-            self.augmentation,
-            self.avatar.identity_dropout,
-        )
-        batch = recolor(batch, draws.recoloring)
+        place, first = self._place(batch_idx), self.global_rank * batch.size
+        frames = batch.targets.w2c_BT44.shape[1]
+        draws = draw_step(place, first, batch.size, frames, self.avatar.identity_dropout)
+        batch = self.augmentation(batch, place, first)
         self.flops.look_up(step_shape(batch), lambda: self._losses(batch, draws)[1]["total"], self.model)
         try:
             output, terms = self._losses(batch, draws)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from lca_lightning.datasets.augment import AugmentationConfig
+from lca_lightning.augmentation import AugmentationConfig
 from lca_lightning.losses.reconstruction import LossConfig
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.callbacks.averaging import AveragedWeights

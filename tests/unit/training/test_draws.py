@@ -7,23 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from lca_lightning.datasets.augment import AugmentationConfig
 from lca_lightning.training.draws import StepDraws, draw_step, seed_of, step_place
-
-HALF = AugmentationConfig(recolor_probability=0.5)
 
 
 def draw(first: int, subjects: int, place: str = "0/7/0", frames: int = 2) -> StepDraws:
-    return draw_step(place, first, subjects, frames, HALF, identity_dropout=0.3)
+    return draw_step(place, first, subjects, frames, identity_dropout=0.3)
 
 
 def rows(draws: StepDraws) -> list[torch.Tensor]:
-    parts = (
-        draws.on_template_B,
-        draws.recoloring.channels_B3,
-        draws.recoloring.gammas_B3,
-        draws.background_BT3,
-    )
+    parts = (draws.on_template_B, draws.background_BT3)
     return [part.double().flatten(1) if part.dim() > 1 else part.double()[:, None] for part in parts]
 
 
@@ -54,15 +46,14 @@ def test_seed_step_part_and_sample_each_change_the_background(other: dict[str, A
 def test_more_target_frames_change_no_other_draw() -> None:
     few, many = draw(0, 3, frames=1), draw(0, 3, frames=4)
     assert torch.equal(few.on_template_B, many.on_template_B)
-    assert torch.equal(few.recoloring.gammas_B3, many.recoloring.gammas_B3)
     assert torch.equal(few.background_BT3[:, 0], many.background_BT3[:, 0])
 
 
 def test_identity_dropout_keeps_its_probability() -> None:
-    dropped = draw_step("0/0/0", 0, 3000, 1, AugmentationConfig(), 0.1).on_template_B
+    dropped = draw_step("0/0/0", 0, 3000, 1, 0.1).on_template_B
     assert dropped.dtype == torch.bool and 0.08 < dropped.float().mean() < 0.12
-    assert not draw_step("0/0/0", 0, 50, 1, AugmentationConfig(), 0.0).on_template_B.any()
-    assert draw_step("0/0/0", 0, 50, 1, AugmentationConfig(), 1.0).on_template_B.all()
+    assert not draw_step("0/0/0", 0, 50, 1, 0.0).on_template_B.any()
+    assert draw_step("0/0/0", 0, 50, 1, 1.0).on_template_B.all()
 
 
 def test_places_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

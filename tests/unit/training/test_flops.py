@@ -114,6 +114,8 @@ def test_encoder_by_hand(batch: Batch, views: int, checkpointing: bool) -> None:
     images = replace(
         batch.references,
         body_BV3HW=batch.references.body_BV3HW.repeat(1, views, 1, 1, 1),
+        body_mattes_BV1HW=None,
+        face_mattes_BV1hw=None,
         face_BV3hw=batch.references.face_BV3hw.repeat(1, views, 1, 1, 1),
         view_mask_BV=torch.ones(1, views, dtype=torch.bool),
         face_mask_BV=torch.ones(1, views, dtype=torch.bool),

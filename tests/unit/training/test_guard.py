@@ -13,7 +13,6 @@ from PIL import Image
 
 from lca_data_modules import StudioDataModule
 from lca_lightning.batch import Batch
-from lca_lightning.datasets.augment import AugmentationConfig
 from lca_lightning.errors import ConfigError, NonFiniteError
 from lca_lightning.training.draws import draw_step
 from lca_lightning.training.gradients import gradient_norms
@@ -24,7 +23,7 @@ from tests.unit.training.tiny_module import module, quiet_trainer
 
 
 def attempt(batch: Batch, **terms: float) -> Attempt:
-    draws = draw_step("0/0/0", 0, 1, batch.targets.w2c_BT44.shape[1], AugmentationConfig(), 0.1)
+    draws = draw_step("0/0/0", 0, 1, batch.targets.w2c_BT44.shape[1], 0.1)
     return Attempt(batch, draws, {name: torch.tensor(value) for name, value in terms.items()})
 
 
@@ -99,7 +98,7 @@ def test_many_in_a_row_end_the_run_and_leave_the_batch(data: StudioDataModule, t
     assert saved["reason"] in message and saved["terms"]["canonical/l1"].isnan()
     assert saved["terms"]["position"].isfinite() and saved["background_BT3"].shape == (1, images.shape[1], 3)
     parts = (saved["references"], saved["driving"], saved["targets"])
-    assert [len(part) for part in parts] == [4, 4, 4] and saved["identity_BI"].dim() == 2
+    assert [len(part) for part in parts] == [6, 4, 4] and saved["identity_BI"].dim() == 2
     grid = Image.open(file.with_suffix(".png"))
     assert grid.size == ((4 + images.shape[1]) * 48, 64)
     assert grid.getpixel((grid.width - 48 + 5, 0)) == (255, 0, 255)

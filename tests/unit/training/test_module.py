@@ -10,14 +10,15 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from lca_data_modules import StudioDataModule
+from lca_lightning.augmentation import Augmentation, AugmentationConfig
 from lca_lightning.batch import Batch
-from lca_lightning.datasets.augment import AugmentationConfig
 from lca_lightning.losses.reconstruction import LossConfig
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.module import LCALightningModule
 from lca_lightning.training.optim import OptimizerConfig
 from lca_lightning.training.pictures import COLUMNS, Rendered, picture_grid
+from tests.unit.augmentation.scenes import EVERYTHING
 from tests.unit.training.tiny_module import SIZES, module, quiet_trainer
 
 
@@ -59,7 +60,7 @@ def test_two_processes_compute_what_one_does_with_twice_the_batch(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = module(avatar={"identity_dropout": 0.5, "scale_limit_start": 0.05})
-    subject.augmentation = AugmentationConfig(recolor_probability=0.5)
+    subject.augmentation = Augmentation(EVERYTHING, subject.model.rig)
     both = losses_of(subject, Batch.collate([batch, batch]), 0, monkeypatch)
     apart = [losses_of(subject, batch, rank, monkeypatch) for rank in (0, 1)]
     torch.testing.assert_close(torch.stack(apart).mean(), both, rtol=1e-5, atol=1e-6)
@@ -103,7 +104,7 @@ def test_frozen_networks_stay_out_of_state_and_parameters() -> None:
 
 def test_grids_show_the_batch_as_it_was_learned_from(data: StudioDataModule, tmp_path: Path) -> None:
     subject = module()
-    subject.augmentation = AugmentationConfig(recolor_probability=1.0)
+    subject.augmentation = Augmentation(AugmentationConfig(recolor_probability=1.0), subject.model.rig)
     given: list[Batch] = []
 
     class Watch(Callback):

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 
-from lca_lightning.datasets.augment import AugmentationConfig
+from lca_lightning.augmentation import AugmentationConfig
 from lca_lightning.losses.reconstruction import LossConfig
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.module import LCALightningModule

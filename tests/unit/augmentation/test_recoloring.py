@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lca_lightning.augmentation.configuration import AugmentationConfig
+from lca_lightning.augmentation.recoloring import Recoloring, draw_recoloring, recolor
 from lca_lightning.batch import Batch
-from lca_lightning.datasets.augment import AugmentationConfig, Recoloring, draw_recoloring, recolor
 from lca_lightning.errors import ConfigError, ShapeError
 from tests.unit.test_batch import make_batch
 

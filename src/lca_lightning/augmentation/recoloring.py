@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on the device they are on."""
+"""Colour channels exchanged and bent, so that only the photos tell what colours a person wears."""
 
 from __future__ import annotations
 
@@ -8,32 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lca_lightning.augmentation.configuration import AugmentationConfig
 from lca_lightning.batch import Batch
-from lca_lightning.errors import ConfigError, check_shape
-
-
-@dataclass
-class AugmentationConfig:
-    """What is changed in training batches; nothing by default.
-
-    Args:
-        recolor_probability: Share of subjects whose colours are changed, in references and targets alike, so
-            that what a photo shows is the only way to know them (ours; the paper distorts photometrically).
-        largest_gamma: Exponent of the strongest change of a colour channel, at least 1.
-    """
-
-    recolor_probability: float = 0.0
-    largest_gamma: float = 1.8
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.recolor_probability <= 1.0:
-            raise ConfigError(
-                f"model.augmentation.recolor_probability must lie in [0, 1], got {self.recolor_probability}."
-            )
-        if self.largest_gamma < 1.0:
-            raise ConfigError(
-                f"model.augmentation.largest_gamma must be at least 1, got {self.largest_gamma}."
-            )
+from lca_lightning.errors import check_shape
 
 
 @dataclass(frozen=True)
