@@ -38,6 +38,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--body-model", type=Path, metavar="FILE", help="SMPL-family model file that you have a licence for"
     )
+    parser.add_argument(
+        "--fit",
+        choices=("source", "pictures"),
+        default="source",
+        help="pictures: where the set's own body cannot be converted, find joints in several cameras",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="takes side by side (1)")
     parser.add_argument("--overwrite", action="store_true", help="write finished sequences again")
 
@@ -82,6 +88,7 @@ def _import(namespace: argparse.Namespace) -> None:
         frames=parse_frames(namespace.frames),
         max_size=namespace.max_size,
         body_model=namespace.body_model,
+        fit=namespace.fit,
     )
     options = ImportOptions(
         tuple(namespace.subjects),

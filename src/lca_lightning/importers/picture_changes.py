@@ -33,11 +33,11 @@ class PictureChange:
         self._maps = undistortion_maps(self._lens)
         longest = max(camera.width, camera.height)
         factor = min(1.0, max_size / longest) if max_size else 1.0
-        self._size = max(2, round(camera.width * factor)), max(2, round(camera.height * factor))
+        self.size = max(2, round(camera.width * factor)), max(2, round(camera.height * factor))
         smaller = self._lens.adapted(
-            (self._size[0] / camera.width, self._size[1] / camera.height), (0.0, 0.0), self._size
+            (self.size[0] / camera.width, self.size[1] / camera.height), (0.0, 0.0), self.size
         )
-        self.record = CameraRecord(camera.name, *self._size, smaller.K_33, smaller.w2c_44)
+        self.record = CameraRecord(camera.name, *self.size, smaller.K_33, smaller.w2c_44)
 
     def apply(
         self, image_HW3: np.ndarray, mask_HW: NDArray[np.uint8] | None
@@ -59,7 +59,7 @@ class PictureChange:
         pictures = []
         for picture in (image_HW3, mask_HW):
             straight = undistort_image(picture, self._lens, self._maps)
-            if (straight.shape[1], straight.shape[0]) != self._size:
-                straight = np.asarray(cv2.resize(straight, self._size, interpolation=cv2.INTER_AREA))
+            if (straight.shape[1], straight.shape[0]) != self.size:
+                straight = np.asarray(cv2.resize(straight, self.size, interpolation=cv2.INTER_AREA))
             pictures.append(np.ascontiguousarray(straight.astype(picture.dtype, copy=False)))
         return pictures[0], pictures[1]

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lca_lightning.datasets.signals import Signals, StageLights
+from lca_lightning.datasets.signals import Signals
 from lca_lightning.datasets.writer import SequenceWriter
 from lca_lightning.errors import DataError
+from lca_lightning.importers.body_fitting import fit_body
 from lca_lightning.importers.picture_changes import PictureChange
+from lca_lightning.importers.picture_joints import joints_in_pictures
 from lca_lightning.importers.selection import choose_cameras, choose_frames, sequence_name
-from lca_lightning.importers.source import Importer, RigBody, SourceCamera, SourceTake
+from lca_lightning.importers.source import BodySource, Importer, MeshBody, SourceCamera, SourceTake
 from lca_lightning.rig.loading import load_rig
 from lca_lightning.rig.rig import Rig
 
@@ -30,6 +32,8 @@ class TakeOptions:
         frames: Which frames.
         max_size: Longest side of written pictures in pixels, or None for the source's size.
         body_model: File of the SMPL-family model that the user supplies, or None.
+        fit: ``"source"``: bodies from what the set stores; ``"pictures"``: where that does not do, from
+            joints found in the pictures of several cameras.
         rig: Name of the rig whose values are written.
     """
 
@@ -37,6 +41,7 @@ class TakeOptions:
     frames: slice = field(default_factory=lambda: slice(None))
     max_size: int | None = None
     body_model: Path | None = None
+    fit: str = "source"
     rig: str = "anny"
 
 
@@ -91,7 +96,7 @@ def write_take(
     chosen = choose_cameras(take.cameras, options.cameras)
     indices = choose_frames(take.frame_count, options.frames)
     changes = [PictureChange(camera, importer.pixel_center, options.max_size) for camera in chosen]
-    signals, body = _signals(importer, take, indices, options)
+    signals, body = _signals(importer, take, chosen, indices, options)
     name = sequence_name(importer.name, take.id)
     with SequenceWriter(
         out,
@@ -162,25 +167,34 @@ def _rig(name: str) -> Rig:
 
 
 def _signals(
-    importer: Importer, take: SourceTake, indices: Sequence[int], options: TakeOptions
+    importer: Importer,
+    take: SourceTake,
+    cameras: Sequence[SourceCamera],
+    indices: Sequence[int],
+    options: TakeOptions,
 ) -> tuple[Signals, str]:
     """Rig values of the take and a few words on where they come from."""
     rig, frames = _rig(options.rig), len(indices)
     importer.has_body_model = options.body_model is not None
     source = importer.body(take, indices)
-    lights = importer.lights(take, indices)
-    if isinstance(source, RigBody):
-        return _with_lights(source.signals, lights), "the source's own rig values"
+    fitted, words = _fit(rig, source, frames, options)
+    if fitted is None and options.fit == "pictures":
+        joints = joints_in_pictures(importer, take, cameras, indices)
+        if joints is not None:
+            found = replace(source, joints=joints) if isinstance(source, MeshBody) else joints
+            fitted, words = _fit(rig, found, frames, options)
+            words += ", found in the pictures"
+    signals = no_body(rig, frames) if fitted is None else fitted
+    return replace(signals, lights=importer.lights(take, indices)), words
+
+
+def _fit(
+    rig: Rig, source: BodySource | None, frames: int, options: TakeOptions
+) -> tuple[Signals | None, str]:
+    """Rig values of a body, or None, and a few words."""
     if source is None:
-        return _with_lights(no_body(rig, frames), lights), "none: the set has no full body"
-    from lca_lightning.importers.body_fitting import fit_body
-
-    fitted, words = fit_body(rig, source, frames, options.body_model)
-    return _with_lights(fitted or no_body(rig, frames), lights), words
-
-
-def _with_lights(signals: Signals, lights: StageLights | None) -> Signals:
-    return replace(signals, lights=lights)
+        return None, "none: the set stores no full body here"
+    return fit_body(rig, source, frames, options.body_model)
 
 
 def no_body(rig: Rig, frames: int) -> Signals:

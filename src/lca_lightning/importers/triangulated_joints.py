@@ -11,21 +11,21 @@ from lca_lightning.importers.source import FloatArray, SourceCamera
 BODY_25 = (
     "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
     "left_wrist", "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
-    "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel", "right_big_toe",
-    "right_small_toe", "right_heel",
+    "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel",
+    "right_big_toe", "right_small_toe", "right_heel",
 )  # fmt: skip
 """OpenPose's joints in its order."""
 _LEAST_CONFIDENCE = 0.3
-_FARTHEST = 12.0  # pixels at a picture 1000 high: an annotation farther off is of another limb
 
 
 def triangulate_joints(
-    seen: Sequence[tuple[SourceCamera, FloatArray | None]],
+    seen: Sequence[tuple[SourceCamera, FloatArray | None]], farthest: float = 12.0
 ) -> tuple[FloatArray, FloatArray] | None:
     """Joint positions by weighted least squares, the worst annotation left out until all agree.
 
     Args:
         seen: Cameras without distortion, each with joints ``(P, 3)`` (x, y, confidence) or None.
+        farthest: Pixels at a picture 1000 high: an annotation farther off is of another limb.
 
     Returns:
         Positions ``(P, 3)`` in metres, NaN where fewer than two cameras agree, and confidences ``(P,)``; None
@@ -41,7 +41,7 @@ def triangulate_joints(
         while len(rows) >= 2:
             point = _intersect(rows)
             errors = [_error(camera, pixel, point) for camera, pixel in rows]
-            if max(errors) < _FARTHEST:
+            if max(errors) < farthest:
                 positions[joint], confidence[joint] = point, float(np.mean([p[2] for _, p in rows]))
                 break
             rows.pop(int(np.argmax(errors)))
