@@ -1,8 +1,19 @@
-"""LightningDataModules over data sets of our layout."""
+"""LightningDataModules: data sets of our layout, mixtures, and the base of other people's."""
 
 from __future__ import annotations
 
+from lca_data_modules.base import LCADataModule
+from lca_data_modules.captures import CaptureDataModule
 from lca_data_modules.in_the_wild import InTheWildDataModule
+from lca_data_modules.light_stage import LightStageDataModule
+from lca_data_modules.mixture import MixtureDataModule
 from lca_data_modules.studio import StudioDataModule
 
-__all__ = ["InTheWildDataModule", "StudioDataModule"]
+__all__ = [
+    "CaptureDataModule",
+    "InTheWildDataModule",
+    "LCADataModule",
+    "LightStageDataModule",
+    "MixtureDataModule",
+    "StudioDataModule",
+]

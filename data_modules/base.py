@@ -1,64 +1,135 @@
-"""What both data modules share: reading, splits, loaders whose position is the step of the run."""
+"""What every data module shares: options, loaders whose position is the step of the run, augmentation."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
 import lightning.pytorch as pl
 import torch
+from PIL import Image
+from torch.utils import data
 from torch.utils.data import DataLoader
 
 from lca_lightning.batch import Batch
-from lca_lightning.datasets.captures import HoldOut, evaluation_items, training_clips
-from lca_lightning.datasets.format import Dataset
-from lca_lightning.datasets.frame_store import FrameStore
 from lca_lightning.datasets.loading import (
     EvaluationSampler,
     SeededSampler,
     StepLoader,
     leave_signals_to_the_run,
 )
-from lca_lightning.datasets.samples import (
-    DrawRule,
-    EvaluationItem,
-    EvaluationSamples,
-    SampleBuilder,
-    TrainingSamples,
-)
+from lca_lightning.datasets.plotting import plot_sample
+from lca_lightning.datasets.samples import SampleSource, TrainingSamples
 from lca_lightning.errors import ConfigError
 
 
-class CaptureDataModule(pl.LightningDataModule):
-    """Serves batches of one data set; subclasses say how a sample is drawn and what is held out.
+class LCADataModule(pl.LightningDataModule):
+    """Serves `Batch`es; subclasses say where samples come from.
+
+    A subclass gives ``rig``, ``training_source`` and ``evaluation_sets``. Its own options are arguments of its
+    constructor; it passes the others on as ``**options``.
 
     Args:
-        hold_out: Cameras and frames kept from training.
-        rule: How references and targets of a training sample are drawn.
-        one_camera: Every camera is a clip of its own.
+        batch_size: Samples of one process in a step.
+        views: Numbers of reference views; each step draws one.
+        targets_per_sample: Target frames of a training sample.
+        image_size: Height and width of body references and targets in pixels.
+        face_size: Height and width of face close-ups in pixels.
+        steps_per_epoch: Steps of an epoch; the stream of samples itself has no end.
+        num_workers: Loading processes; 0 loads in the main process.
+        seed: Decides every draw, together with the step.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
-    def __init__(self, hold_out: HoldOut, rule: DrawRule, one_camera: bool) -> None:
+    def __init__(
+        self,
+        batch_size: int = 1,
+        views: tuple[int, ...] = (1, 2, 4),
+        targets_per_sample: int = 2,
+        image_size: tuple[int, int] = (256, 192),
+        face_size: tuple[int, int] = (128, 128),
+        steps_per_epoch: int = 1000,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self._hold_out, self._rule, self._one_camera = hold_out, rule, one_camera
-        self._dataset: Dataset | None = None
+        self.save_hyperparameters(logger=False)  # those of the subclass too
+        for name, value in self.hparams.items():
+            if is_dataclass(value) and not isinstance(value, type):
+                self.hparams[name] = asdict(value)  # checkpoints hold plain values only
+        self._check_options()
 
-    def _check_options(self) -> None:
-        """Refuse values that cannot work before anything is read.
+    @property
+    @abstractmethod
+    def rig(self) -> str:
+        """Name of the rig whose values the batches carry."""
+
+    @abstractmethod
+    def training_source(self) -> SampleSource:
+        """Where training samples come from; a mixture calls it too.
 
         Raises:
-            ConfigError: Names the option.
+            DataError: There is nothing to train on.
         """
+
+    @abstractmethod
+    def evaluation_sets(self, stage: str) -> dict[str, data.Dataset[Batch]]:
+        """Fixed samples for validation or test, by name; empty where there is nothing to validate.
+
+        Args:
+            stage: ``"val"`` or ``"test"``.
+
+        Raises:
+            DataError: There is nothing to test.
+        """
+
+    def training_subjects(self) -> list[str]:
+        """Everybody trained on; a mixture looks for people who are tested elsewhere."""
+        return []
+
+    def evaluation_subjects(self) -> list[str]:
+        """Everybody in the splits for validation and test."""
+        return []
+
+    def train_dataloader(self) -> DataLoader:
+        """Endless deterministic samples in epochs of ``steps_per_epoch`` steps."""
         options = self.hparams
-        for name in (
-            "batch_size",
-            "targets_per_sample",
-            "steps_per_epoch",
-            "test_views",
-            "test_targets_per_item",
-        ):
-            if options[name] < 1:
-                raise ConfigError(f"data.init_args.{name} must be at least 1, got {options[name]}.")
-        for name in ("num_workers", "frame_cache_mb"):
-            if options[name] < 0:
-                raise ConfigError(f"data.init_args.{name} must not be negative, got {options[name]}.")
+        rank, world_size = self._place()
+        steps, batch_size = options["steps_per_epoch"], options["batch_size"]
+        samples = TrainingSamples(
+            self.training_source(),
+            seed=options["seed"],
+            view_counts=tuple(options["views"]),
+            samples_per_step=batch_size * world_size,
+            length=batch_size * world_size * steps,
+        )
+        sampler = SeededSampler(steps, batch_size, rank, world_size, self._batches_taken)
+        return self._loader(samples, sampler, batch_size)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Fixed references and a few fixed targets; nothing where there is nothing to validate."""
+        return self._evaluation_loaders("val")
+
+    def test_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Fixed references and targets."""
+        return self._evaluation_loaders("test")
+
+    def predict_dataloader(self) -> DataLoader | list[DataLoader]:
+        """The same as for the test."""
+        return self.test_dataloader()
+
+    def plot(self, sample: Batch) -> Image.Image:
+        """A picture of a sample or batch of this module, see :func:`.plot_sample`."""
+        return plot_sample(sample, self.rig)
+
+    def _check_options(self) -> None:
+        """Refuse values that cannot work before anything is read."""
+        options = self.hparams
+        self._check_positive("batch_size", "targets_per_sample", "steps_per_epoch")
+        self._check_not_negative("num_workers")
         if not options["views"] or min(options["views"]) < 1:
             raise ConfigError(f"data.init_args.views needs positive numbers, got {options['views']}.")
         for name in ("image_size", "face_size"):
@@ -66,98 +137,27 @@ class CaptureDataModule(pl.LightningDataModule):
                 raise ConfigError(
                     f"data.init_args.{name} must be [height, width] in pixels, got {options[name]}."
                 )
-        for name in ("val_targets", "test_targets"):
-            if options[name] is not None and options[name] < 1:
-                raise ConfigError(f"data.init_args.{name} must be at least 1 or null, got {options[name]}.")
 
-    def setup(self, stage: str | None = None) -> None:
-        """Open the data set and check that the stage has something to work on.
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            if self.hparams[name] < 1:
+                raise ConfigError(f"data.init_args.{name} must be at least 1, got {self.hparams[name]}.")
 
-        Raises:
-            DataError: The root is missing (says how to get data), or the stage has no usable sequence.
-        """
-        self._dataset = Dataset(self.hparams["root"])
-        if stage in ("fit", None):
-            training_clips(self._dataset, self._hold_out, one_camera=self._one_camera)
-        if stage in ("test", "predict"):
-            self._items("test")
-        if stage == "validate":
-            self._items("val")
+    def _check_not_negative(self, *names: str) -> None:
+        for name in names:
+            if self.hparams[name] < 0:
+                raise ConfigError(f"data.init_args.{name} must not be negative, got {self.hparams[name]}.")
 
-    @property
-    def dataset(self) -> Dataset:
-        """The data set, opened at first use."""
-        if self._dataset is None:
-            self._dataset = Dataset(self.hparams["root"])
-        return self._dataset
-
-    def train_dataloader(self) -> DataLoader:
-        """Endless deterministic samples in epochs of ``steps_per_epoch`` steps."""
-        options = self.hparams
-        rank, world_size = self._place()
-        samples_per_step = options["batch_size"] * world_size
-        samples = TrainingSamples(
-            training_clips(self.dataset, self._hold_out, one_camera=self._one_camera),
-            self._builder(),
-            self._rule,
-            seed=options["seed"],
-            view_counts=tuple(options["views"]),
-            targets=options["targets_per_sample"],
-            samples_per_step=samples_per_step,
-            length=samples_per_step * options["steps_per_epoch"],
-        )
-        sampler = SeededSampler(
-            options["steps_per_epoch"], options["batch_size"], rank, world_size, self._batches_taken
-        )
-        return self._loader(samples, sampler, options["batch_size"])
-
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        """A few fixed targets per sequence of split ``val``, else ``test``, else of what is held out.
-
-        Where cameras and frames are held out, targets are the held-out cameras in the frames of training, so
-        that no validated frame is tested. Where there is none of these, validation is skipped.
-        """
-        held_out = self._hold_out.holds_out or self.dataset.sequences("val") or self.dataset.sequences("test")
-        return self._evaluation_loader(self._items("val")) if held_out else []
-
-    def test_dataloader(self) -> DataLoader:
-        """Fixed references and targets of the held-out subjects, or of what training sequences hold out."""
-        return self._evaluation_loader(self._items("test"))
-
-    def predict_dataloader(self) -> DataLoader:
-        """The same as for the test."""
-        return self.test_dataloader()
-
-    def _items(self, stage: str) -> list[EvaluationItem]:
-        options = self.hparams
-        return evaluation_items(
-            self.dataset,
-            ("test",) if stage == "test" else ("val", "test"),
-            self._hold_out,
-            views=options["test_views"],
-            limit=options[f"{stage}_targets"],
-            targets_per_item=options["test_targets_per_item"],
-            one_camera=self._one_camera,
-            other_subject=stage == "test" and options["reference_from_other_subject"],
-            validation=stage == "val",
-        )
-
-    def _evaluation_loader(self, items: list[EvaluationItem]) -> DataLoader:
-        samples = EvaluationSamples(items, self._builder())
-        return self._loader(samples, EvaluationSampler(len(items), *self._place()), batch_size=1)
-
-    def _builder(self) -> SampleBuilder:
-        options = self.hparams
-        # every loading process has a cache of its own: together they keep to the bound
-        cache_bytes = options["frame_cache_mb"] * 2**20 // max(1, options["num_workers"])
-        sizes = (tuple(options["image_size"]), tuple(options["face_size"]))
-        return SampleBuilder(FrameStore(*sizes, cache_bytes), options["background"])
+    def _evaluation_loaders(self, stage: str) -> DataLoader | list[DataLoader]:
+        sets = list(self.evaluation_sets(stage).values())
+        loaders = [
+            self._loader(samples, EvaluationSampler(len(samples), *self._place()), 1)  # type: ignore[arg-type]
+            for samples in sets
+        ]
+        return loaders[0] if len(loaders) == 1 else loaders
 
     def _loader(
-        self,
-        samples: TrainingSamples | EvaluationSamples,
-        sampler: SeededSampler | EvaluationSampler,
-        batch_size: int,
+        self, samples: data.Dataset[Batch], sampler: SeededSampler | EvaluationSampler, batch_size: int
     ) -> DataLoader:
         workers = self.hparams["num_workers"]
         return StepLoader(
@@ -180,3 +180,8 @@ class CaptureDataModule(pl.LightningDataModule):
         if self.trainer is None:
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+
+
+def as_options(kind: Any, value: Any) -> Any:
+    """An options dataclass from itself or from its plain values, as a checkpoint stores them."""
+    return kind(**value) if isinstance(value, dict) else value

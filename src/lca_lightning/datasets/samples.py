@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from collections.abc import Sequence as Collection
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils import data
 
-from lca_lightning.batch import Batch, Driving, References, Targets
+from lca_lightning.batch import Batch, Driving, Lighting, References, Targets
 from lca_lightning.datasets.crops import FrameCrop, replace_background, to_float
+from lca_lightning.datasets.evaluation import EvaluationItem
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import FrameStore, Shot
-from lca_lightning.datasets.sampling import Draw, Take, draw_take, draw_view_count
-
-DrawRule = Callable[[int, int, Take, int, int], Draw]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A sequence and what may be drawn from it."""
-
-    sequence: Sequence
-    take: Take
-
-
-@dataclass(frozen=True)
-class EvaluationItem:
-    """Fixed references and a few targets; the references may be another subject's.
-
-    Args:
-        sequence: Sequence of the targets.
-        targets: Frames to reproduce.
-        reference_sequence: Sequence of the references.
-        references: Photos the avatar is made from.
-    """
-
-    sequence: Sequence
-    targets: tuple[Shot, ...]
-    reference_sequence: Sequence
-    references: tuple[Shot, ...]
+from lca_lightning.datasets.opening import Sequences
+from lca_lightning.datasets.plotting import plot_sample
+from lca_lightning.datasets.sampling import draw_view_count
 
 
 class SampleBuilder:
@@ -75,12 +51,23 @@ class SampleBuilder:
         """
         return Batch(
             references=self._references(reference_sequence or sequence, references),
-            driving=_driving(sequence, [shot.frame for shot in targets]),
+            driving=self.driving(sequence, [shot.frame for shot in targets]),
             targets=self._targets(sequence, targets),
             identity_BI=torch.from_numpy(sequence.signals.identity_I)[None].float(),
             subjects=(sequence.subject,),
             frames=(tuple(f"{sequence.id}/{shot.camera}/{shot.frame:06d}" for shot in targets),),
+            lighting=self.lighting(sequence, targets),
         )
+
+    def driving(self, sequence: Sequence, frames: list[int]) -> Driving:
+        """Pose, expression and gaze of some frames, one row."""
+        signals = sequence.signals
+        rows = (signals.rotations_TJ3, signals.translation_T3, signals.expression_TE, signals.gaze_T8)
+        return Driving(*(torch.from_numpy(np.asarray(row[frames], np.float32))[None] for row in rows))
+
+    def lighting(self, sequence: Sequence, targets: tuple[Shot, ...]) -> Lighting | None:
+        """Known light of the targets, one row; None here."""
+        return None
 
     def _references(self, sequence: Sequence, shots: tuple[Shot, ...]) -> References:
         return stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
@@ -131,65 +118,81 @@ def _face_matte(crop: FrameCrop, face_size: tuple[int, int]) -> torch.Tensor:
     return torch.zeros(1, *face_size) if crop.face_mask_hw is None else to_float(crop.face_mask_hw)
 
 
-def _driving(sequence: Sequence, frames: list[int]) -> Driving:
-    signals = sequence.signals
-    rows = (signals.rotations_TJ3, signals.translation_T3, signals.expression_TE, signals.gaze_T8)
-    return Driving(*(torch.from_numpy(np.asarray(row[frames], np.float32))[None] for row in rows))
+class SampleSource(ABC):
+    """Where training samples come from: one data set, a mixture of several, or somebody else's.
+
+    It must be picklable and give equal samples for equal arguments in every process.
+
+    Attributes:
+        rig: Name of the rig whose values the samples carry.
+    """
+
+    rig: str
+
+    @abstractmethod
+    def sample(self, number: int, views: int) -> Batch:
+        """Sample ``number`` of an endless stream, with up to ``views`` reference views: a batch of one row."""
 
 
 class TrainingSamples(data.Dataset[Batch]):
     """Item ``number`` is a pure function of the seed and the number, see :mod:`.sampling`.
 
     Args:
-        clips: Sequences with what may be drawn from them.
-        builder: Reads the frames.
-        rule: Draws references and targets, :func:`.draw_monocular` or :func:`.draw_multiview`.
+        source: Draws and reads a sample.
         seed: Of the run.
         view_counts: Numbers of reference views, one drawn per step.
-        targets: Target frames of a sample.
         samples_per_step: Samples that all processes together take in one step.
         length: Samples in an epoch over all processes; larger numbers are valid too.
     """
 
     def __init__(
         self,
-        clips: list[Clip],
-        builder: SampleBuilder,
-        rule: DrawRule,
+        source: SampleSource,
         *,
         seed: int,
         view_counts: tuple[int, ...],
-        targets: int,
         samples_per_step: int,
         length: int,
     ) -> None:
-        self.clips, self.builder, self.rule, self.seed = clips, builder, rule, seed
-        self.view_counts, self.targets = view_counts, targets
+        self.source, self.seed, self.view_counts = source, seed, view_counts
         self.samples_per_step, self.length = samples_per_step, length
 
     def __len__(self) -> int:
         return self.length
 
-    def draw(self, number: int) -> tuple[Clip, Draw]:
-        """The clip and the shots of a sample, without reading any picture."""
-        clip = self.clips[draw_take(self.seed, number, len(self.clips))]
-        views = draw_view_count(self.seed, number // self.samples_per_step, self.view_counts)
-        return clip, self.rule(self.seed, number, clip.take, views, self.targets)
+    def views(self, number: int) -> int:
+        """Reference views of a sample: the same for all samples of a step."""
+        return draw_view_count(self.seed, number // self.samples_per_step, self.view_counts)
 
     def __getitem__(self, number: int) -> Batch:
-        clip, draw = self.draw(number)
-        return self.builder.build(clip.sequence, draw.targets, draw.references)
+        return self.source.sample(number, self.views(number))
+
+    def plot(self, sample: Batch) -> Image.Image:
+        """A picture of one sample, see :func:`.plot_sample`."""
+        return plot_sample(sample, self.source.rig)
 
 
 class EvaluationSamples(data.Dataset[Batch]):
-    """Enumerated items, the same in every run."""
+    """Enumerated items, the same in every run.
 
-    def __init__(self, items: list[EvaluationItem], builder: SampleBuilder) -> None:
-        self.items, self.builder = items, builder
+    Args:
+        dataset: The data set that items refer to.
+        items: Which frames to read.
+        builder: Reads them.
+    """
+
+    def __init__(self, dataset: Sequences, items: list[EvaluationItem], builder: SampleBuilder) -> None:
+        self.dataset, self.items, self.builder = dataset, items, builder
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Batch:
         item = self.items[index]
-        return self.builder.build(item.sequence, item.targets, item.references, item.reference_sequence)
+        sequence = self.dataset.sequence(item.position)
+        source = self.dataset.sequence(item.reference_position)
+        return self.builder.build(sequence, item.targets, item.references, source)
+
+    def plot(self, sample: Batch) -> Image.Image:
+        """A picture of one sample, see :func:`.plot_sample`."""
+        return plot_sample(sample, self.dataset.rig)

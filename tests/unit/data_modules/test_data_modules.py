@@ -40,7 +40,7 @@ def test_references_show_the_person_on_the_background_and_the_face_where_there_i
     dataset = module.train_dataloader().dataset
     seen = set()
     for number in range(8):
-        clip, draw = dataset.draw(number)
+        clip, draw = dataset.source.draw(number, dataset.views(number))
         references = dataset[number].references
         assert references.view_mask_BV.all()
         for view, shot in enumerate(draw.references):
@@ -86,7 +86,7 @@ def test_studio_hold_out(studio_root):
     module.setup("fit")
     dataset = module.train_dataloader().dataset
     for number in range(60):
-        _, draw = dataset.draw(number)
+        _, draw = dataset.source.draw(number, dataset.views(number))
         for shot in (*draw.references, *draw.targets):
             assert shot.camera != "cam3" and shot.frame < 16 and shot.frame != 5
         assert not {s.camera for s in draw.references} & {s.camera for s in draw.targets}

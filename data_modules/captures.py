@@ -1,0 +1,250 @@
+"""Data modules over data sets of our own layout: splits, subsets, hold-outs and what is drawn from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch.utils import data
+
+from lca_data_modules.base import LCADataModule, as_options
+from lca_lightning.batch import Batch
+from lca_lightning.datasets.captures import HoldOut
+from lca_lightning.datasets.clips import ClipSource, DrawRule
+from lca_lightning.datasets.evaluation import EvaluationItem, EvaluationRule, evaluation_items
+from lca_lightning.datasets.frame_store import FrameStore
+from lca_lightning.datasets.opening import Sequences, open_dataset
+from lca_lightning.datasets.policies import ReferencePolicy, TargetPolicy
+from lca_lightning.datasets.samples import EvaluationSamples, SampleBuilder
+from lca_lightning.datasets.sampling import spread
+from lca_lightning.datasets.splits import (
+    assign_splits,
+    check_no_leak,
+    check_shares,
+    check_subset,
+    choose_subset,
+)
+from lca_lightning.errors import ConfigError, DataError
+
+
+class CaptureDataModule(LCADataModule):
+    """Serves batches of one data set of our layout: a folder, a pack, or either in a bucket.
+
+    Args:
+        root: Folder, packed folder or address of the data set.
+        references: How reference views are chosen.
+        targets: How targets are chosen where there are several cameras.
+        fraction: Train on this share of the subjects; a smaller share is contained in a larger one.
+        subjects: Train on this many subjects, instead of a share.
+        splits: Shares of the training subjects to keep for ``val`` and ``test``, drawn by name. Stored splits
+            stay what they are.
+        split_seed: Decides who is in ``splits`` and in ``fraction`` or ``subjects``; not the seed of the run,
+            so that one run's training subject is not tested in the next.
+        test_frame_fraction: Part at the end of each sequence held out of training, 0 to below 1.
+        test_views: Reference views in validation and test.
+        test_targets_per_item: Targets per batch in validation and test.
+        val_targets: Largest number of targets per sequence in validation; None for all.
+        test_targets: Largest number of targets per sequence in the test; None for all.
+        val_sequences: Largest number of sequences in validation, spread over the split; None for all.
+        background: Grey value in [0, 1] behind the person in references.
+        frame_cache_mb: Bound on memory for cut frames, MiB, shared out to the loading processes.
+        shuffle_chunks: In a pack, sequences are shuffled within runs of this many chunks, which bounds memory
+            and disk; None shuffles all.
+        reference_from_other_subject: In the test, take the references of the next subject instead.
+        **options: Options of every data module.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    one_camera = False  # every camera is a clip of its own
+    lit_references = False  # references are fully lit frames of a light stage
+
+    def __init__(
+        self,
+        root: str,
+        references: ReferencePolicy = ReferencePolicy(),
+        targets: TargetPolicy = TargetPolicy(),
+        fraction: float | None = None,
+        subjects: int | None = None,
+        splits: dict[str, float] | None = None,
+        split_seed: int = 0,
+        test_frame_fraction: float = 0.0,
+        test_views: int = 4,
+        test_targets_per_item: int = 4,
+        val_targets: int | None = 8,
+        test_targets: int | None = 64,
+        val_sequences: int | None = 64,
+        background: float = 1.0,
+        frame_cache_mb: int = 512,
+        shuffle_chunks: int | None = 64,
+        reference_from_other_subject: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._references = as_options(ReferencePolicy, references)
+        self._targets = as_options(TargetPolicy, targets)
+        self._hold_out = self.hold_out()
+        self._opened: tuple[Sequences, np.ndarray] | None = None
+
+    def hold_out(self) -> HoldOut:
+        """Cameras and frames kept from training."""
+        return HoldOut(test_frame_fraction=self.hparams["test_frame_fraction"])
+
+    def sample_builder(self, store: FrameStore) -> SampleBuilder:
+        """What turns frames into a batch of one row."""
+        return SampleBuilder(store, self.hparams["background"])
+
+    def draw_rule(self) -> DrawRule:
+        """How a training sample is drawn."""
+        return DrawRule(
+            self.hparams["targets_per_sample"],
+            self._references,
+            self._targets,
+            one_camera=self.one_camera,
+            lit_references=self.lit_references,
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the data set and check that the stage has something to work on.
+
+        Raises:
+            DataError: The root is missing (says how to get data), a subject is in two splits, or the stage has
+                no usable sequence.
+        """
+        self._opened = None
+        if stage in ("fit", None):
+            self.training_source().draw(0, 1)
+        if stage in ("test", "predict"):
+            self._items("test")
+        if stage == "validate":
+            self._items("val")
+
+    @property
+    def dataset(self) -> Sequences:
+        """The data set, opened at first use."""
+        return self._open()[0]
+
+    @property
+    def rig(self) -> str:
+        """Name of the rig of the data set."""
+        return self.dataset.rig
+
+    def positions(self, split: str) -> np.ndarray:
+        """Positions of the sequences of a split, as the options assign them; for ``train`` the subset."""
+        dataset, splits_N = self._open()
+        positions = np.flatnonzero(splits_N == split)
+        if split != "train":
+            return positions
+        options = self.hparams
+        chosen = choose_subset(
+            dataset.index.subjects_N[positions],
+            fraction=options["fraction"],
+            subjects=options["subjects"],
+            seed=options["split_seed"],
+        )
+        return positions[chosen]
+
+    def training_source(self) -> ClipSource:
+        """Draws from the training sequences, without what is held out.
+
+        Raises:
+            DataError: There is none.
+        """
+        positions = self.positions("train")
+        if not len(positions):
+            raise DataError(f"{self.dataset.root} has no sequence of split 'train'; add data.")
+        return ClipSource(
+            self.dataset,
+            positions,
+            self._hold_out,
+            self._builder(),
+            self.draw_rule(),
+            seed=self.hparams["seed"],
+            window_groups=self.hparams["shuffle_chunks"],
+        )
+
+    def evaluation_sets(self, stage: str) -> dict[str, data.Dataset[Batch]]:
+        """Fixed samples of split ``val`` (else ``test``) or ``test``, else of what training sequences hold out.
+
+        Where cameras and frames are held out, validation looks at the held-out cameras in the frames of
+        training, so that no validated frame is tested.
+        """
+        if stage == "val" and not self._hold_out.holds_out and not self._stage_positions("val")[1]:
+            return {}
+        return {stage: EvaluationSamples(self.dataset, self._items(stage), self._builder())}
+
+    def training_subjects(self) -> list[str]:
+        """Everybody trained on."""
+        return self._subjects(self.positions("train"))
+
+    def evaluation_subjects(self) -> list[str]:
+        """Everybody in the splits for validation and test."""
+        return self._subjects(np.concatenate([self.positions("val"), self.positions("test")]))
+
+    def _subjects(self, positions: np.ndarray) -> list[str]:
+        return [str(name) for name in np.unique(self.dataset.index.subjects_N[positions])]
+
+    def _open(self) -> tuple[Sequences, np.ndarray]:
+        """The data set and the split of each sequence."""
+        if self._opened is None:
+            options = self.hparams
+            dataset = open_dataset(options["root"])
+            index, where = dataset.index, str(dataset.root)
+            check_no_leak(index.subjects_N, index.splits_N, where)
+            splits_N = index.splits_N
+            if options["splits"]:
+                seed = options["split_seed"]
+                splits_N = assign_splits(index.subjects_N, splits_N, options["splits"], seed, where)
+            self._opened = dataset, splits_N
+        return self._opened
+
+    def _stage_positions(self, stage: str) -> tuple[np.ndarray, bool]:
+        """Sequences to evaluate, and whether they belong to a split that is not trained on."""
+        for split in ("test",) if stage == "test" else ("val", "test"):
+            positions = self.positions(split)
+            if len(positions):
+                return positions, True
+        return self.positions("train"), False
+
+    def _items(self, stage: str) -> list[EvaluationItem]:
+        options = self.hparams
+        positions, apart = self._stage_positions(stage)
+        if not apart and not self._hold_out.holds_out:
+            splits = "test" if stage == "test" else "val or test"
+            raise DataError(
+                f"{self.dataset.root} has no sequence of split {splits} and nothing else is held out; set "
+                "test_frame_fraction (for example 0.2), test_cameras or splits under data.init_args."
+            )
+        if stage == "val" and options["val_sequences"] is not None:
+            positions = positions[spread(len(positions), options["val_sequences"])]
+        rule = EvaluationRule(
+            views=options["test_views"],
+            limit=options[f"{stage}_targets"],
+            targets_per_item=options["test_targets_per_item"],
+            one_camera=self.one_camera,
+            apart=apart,
+            other_subject=stage == "test" and options["reference_from_other_subject"],
+            early_targets=stage == "val",
+            lit_references=self.lit_references,
+            policy=self._references,
+        )
+        return evaluation_items(self.dataset, positions.tolist(), self._hold_out, rule)
+
+    def _builder(self) -> SampleBuilder:
+        options = self.hparams
+        # every loading process has a cache of its own: together they keep to the bound
+        cache_bytes = options["frame_cache_mb"] * 2**20 // max(1, options["num_workers"])
+        sizes = (tuple(options["image_size"]), tuple(options["face_size"]))
+        return self.sample_builder(FrameStore(*sizes, cache_bytes))
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        options = self.hparams
+        self._check_positive("test_views", "test_targets_per_item")
+        self._check_not_negative("frame_cache_mb")
+        for name in ("val_targets", "test_targets", "val_sequences", "shuffle_chunks"):
+            if options[name] is not None and options[name] < 1:
+                raise ConfigError(f"data.init_args.{name} must be at least 1 or null, got {options[name]}.")
+        check_subset(options["fraction"], options["subjects"])
+        check_shares(options["splits"] or {})

@@ -1,0 +1,152 @@
+"""Several data modules in one run, each with its share of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils import data
+
+from lca_data_modules.base import LCADataModule
+from lca_lightning.batch import Batch
+from lca_lightning.datasets.mixture import MixedSource, normalized_weights
+from lca_lightning.datasets.sampling import derived_seed
+from lca_lightning.errors import ConfigError, DataError
+
+_SHARED = ("batch_size", "views", "targets_per_sample", "image_size", "face_size", "num_workers")
+
+
+class MixtureDataModule(LCADataModule):
+    """Samples of several sources in fixed proportions (LCA section 3.2; its baseline of mixed data).
+
+    The paper pretrains on in-the-wild videos, upper-body videos with rich expressions and full-body videos
+    with broad motion; its mixed baseline adds studio data. Which source gives a sample depends on the seed and
+    the sample's number alone. Sizes, views, targets and loading processes are the mixture's own, whatever its
+    sources say; everything else is each source's. Validation and test go over all sources in turn.
+
+    Args:
+        sources: Data modules by name.
+        weights: Weight of each source, those not named count 0; None for equal ones.
+        evaluate: Validate and test this source only; None for all that have something to evaluate.
+        same_people: Sources may show the same people, who are then known by the same name; refuse anybody who
+            is trained on in one source and evaluated in another. Turn it off where equal names are chance.
+        **options: Options of every data module.
+
+    Raises:
+        ConfigError: An unknown source, weights that are negative or sum to zero, or another value is out of
+            range.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, LCADataModule],
+        weights: dict[str, float] | None = None,
+        evaluate: str | None = None,
+        same_people: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._shares = normalized_weights(list(sources), weights)
+        if evaluate is not None and evaluate not in sources:
+            raise ConfigError(
+                f"data.init_args.evaluate names the unknown source {evaluate!r}; the sources are "
+                f"{', '.join(sources)}."
+            )
+        self.sources = dict(sources)
+        for name, source in self.sources.items():
+            source.hparams.update({key: self.hparams[key] for key in _SHARED})
+            source.hparams["seed"] = derived_seed(self.hparams["seed"], name)
+        self.hparams["sources"] = {name: _described(source) for name, source in self.sources.items()}
+
+    @property
+    def rig(self) -> str:
+        """Name of the rig of all sources."""
+        return next(iter(self.sources.values())).rig
+
+    def setup(self, stage: str | None = None) -> None:
+        """Set up every source and check that they go together.
+
+        Raises:
+            ConfigError: Two sources have different rigs.
+            DataError: A source has nothing to work on, or a person is trained on in one source and evaluated
+                in another.
+        """
+        for name, source in self.sources.items():
+            if stage in ("fit", None) and self._share(name):
+                source.setup("fit")
+        self._check_rigs()
+        if self.hparams["same_people"]:
+            self._check_people()
+        if stage in ("test", "predict", "validate"):
+            self.evaluation_sets("val" if stage == "validate" else "test")
+
+    def training_source(self) -> MixedSource:
+        """The sources of positive weight, mixed."""
+        used = {name: source for name, source in self.sources.items() if self._share(name)}
+        shares = self._shares[[bool(self._share(name)) for name in self.sources]]
+        sources = {name: source.training_source() for name, source in used.items()}
+        return MixedSource(sources, shares, self.hparams["seed"])
+
+    def evaluation_sets(self, stage: str) -> dict[str, data.Dataset[Batch]]:
+        """The sets of the named source, else of all that have something to evaluate.
+
+        Raises:
+            DataError: There is nothing to test.
+        """
+        named = self.hparams["evaluate"]
+        if named is not None:
+            return {named: samples for samples in self.sources[named].evaluation_sets(stage).values()}
+        found: dict[str, data.Dataset[Batch]] = {}
+        missing: DataError | None = None
+        for name, source in self.sources.items():
+            try:
+                for samples in source.evaluation_sets(stage).values():
+                    found[name] = samples
+            except DataError as error:
+                missing = missing or error
+        if not found and missing is not None:
+            raise missing
+        return found
+
+    def training_subjects(self) -> list[str]:
+        """Everybody trained on in any source."""
+        used = [source for name, source in self.sources.items() if self._share(name)]
+        return sorted({subject for source in used for subject in source.training_subjects()})
+
+    def evaluation_subjects(self) -> list[str]:
+        """Everybody in the splits for validation and test of any source."""
+        every = self.sources.values()
+        return sorted({subject for source in every for subject in source.evaluation_subjects()})
+
+    def _share(self, name: str) -> float:
+        return float(self._shares[list(self.sources).index(name)])
+
+    def _check_rigs(self) -> None:
+        (first, rig), *others = ((name, source.rig) for name, source in self.sources.items())
+        for name, other in others:
+            if other != rig:
+                raise ConfigError(
+                    f"The sources {first} and {name} are for different rigs, {rig!r} and {other!r}; mix data of "
+                    "one rig."
+                )
+
+    def _check_people(self) -> None:
+        evaluated = {
+            subject: name for name, source in self.sources.items() for subject in source.evaluation_subjects()
+        }
+        for name, source in self.sources.items():
+            both = evaluated.keys() & set(source.training_subjects()) if self._share(name) else set()
+            if both:
+                subject = min(both)
+                raise DataError(
+                    f"Subject {subject!r} is trained on in source {name} and held out in source "
+                    f"{evaluated[subject]}; set the same splits in both, or same_people: false where these "
+                    "are two people."
+                )
+
+
+def _described(source: LCADataModule) -> dict[str, Any]:
+    """Class and plain options of a source, for checkpoints."""
+    options: Mapping[str, Any] = source.hparams
+    path = f"{type(source).__module__}.{type(source).__name__}"
+    return {"class_path": path, "init_args": {k: v for k, v in options.items() if not k.startswith("_")}}
