@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lca_lightning.datasets.files import FolderFiles
 from lca_lightning.datasets.migration import DRAFT, layout_number, migrate_header, sequence_folders
 from lca_lightning.datasets.records import FORMAT_NAME, HOW_TO_GET_DATA, read_json
 from lca_lightning.datasets.schema_check import schema_violations
@@ -124,4 +125,4 @@ def _results(tasks: list[_Task], options: CheckOptions) -> Iterator[SequenceResu
 
 
 def _check_task(task: _Task) -> SequenceResult:
-    return check_sequence(task.folder, task.rig, task.kind, task.options)
+    return check_sequence(FolderFiles(task.folder), task.rig, task.kind, task.options)

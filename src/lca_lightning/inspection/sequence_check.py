@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lca_lightning.datasets.files import SequenceFiles
 from lca_lightning.datasets.linear_light import linear_to_srgb8
 from lca_lightning.datasets.records import CameraRecord
 from lca_lightning.datasets.signals import Signals
@@ -17,23 +17,24 @@ from lca_lightning.inspection.cameras import check_camera, check_stature
 from lca_lightning.inspection.findings import Findings
 from lca_lightning.inspection.results import CameraResult, CheckOptions, SequenceResult
 from lca_lightning.inspection.sequence_files import (
+    digest,
     list_strangers,
-    read_description,
     read_signals,
+    read_values,
     stated_counts,
     stated_videos,
 )
 from lca_lightning.inspection.synchronisation import choose_stretches
-from lca_lightning.inspection.videos import CheckedVideo, digest_file, open_checked
+from lca_lightning.inspection.videos import CheckedVideo, open_checked
 
 _UNKNOWN = ("", "unknown")
 
 
-def check_sequence(folder: Path, rig_name: str, kind: str, options: CheckOptions) -> SequenceResult:
+def check_sequence(files: SequenceFiles, rig_name: str, kind: str, options: CheckOptions) -> SequenceResult:
     """Verify one sequence; whatever is wrong becomes a finding, nothing is raised.
 
     Args:
-        folder: Of the sequence; its name is the id.
+        files: Of the sequence, in a folder or a pack.
         rig_name: Rig of the data set; empty where its header is unreadable.
         kind: Kind of the data set.
         options: How thorough to be.
@@ -41,9 +42,9 @@ def check_sequence(folder: Path, rig_name: str, kind: str, options: CheckOptions
     Returns:
         Measures and findings.
     """
-    result, findings = SequenceResult(folder.name), Findings(folder.name)
+    result, findings = SequenceResult(files.name), Findings(files.name)
     try:
-        _check(folder, rig_name, kind, options, result, findings)
+        _check(files, rig_name, kind, options, result, findings)
     except Exception as error:  # the boundary around foreign files: one sequence must not end the inspection
         first_line = (str(error).strip() or "no message").splitlines()[0]
         what = f"the check met an unexpected {type(error).__name__}: {first_line}"
@@ -53,9 +54,14 @@ def check_sequence(folder: Path, rig_name: str, kind: str, options: CheckOptions
 
 
 def _check(
-    folder: Path, rig_name: str, kind: str, options: CheckOptions, result: SequenceResult, findings: Findings
+    files: SequenceFiles,
+    rig_name: str,
+    kind: str,
+    options: CheckOptions,
+    result: SequenceResult,
+    findings: Findings,
 ) -> None:
-    description = read_description(folder, findings)
+    description = read_values(files, findings)
     if description is None:
         return
     result.subject, result.split = str(description.get("subject", "")), str(description.get("split", ""))
@@ -67,21 +73,21 @@ def _check(
     cameras = _sound_cameras(stated, findings)
     if kind == "wild" and len(stated) > 1:
         findings.note("layout", f"{len(stated)} cameras in a data set of kind wild are clips of their own")
-    if not (result.frames and result.fps):
-        return
-    signals = read_signals(folder, description, list(stated), findings)
+    if not (result.frames and result.fps and stated):
+        return  # the schema has said so
+    signals = read_signals(files, description, list(stated), findings)
     if kind == "light_stage" and signals is not None and signals.lights is None:
         way_out = "write StageLights, or state another kind"
         findings.error("signals", "a sequence of a light stage has no lights", way_out)
     body = _posed_body(rig_name, signals, findings, result) if signals is not None else None
-    expected: set[Path] = set()
+    expected: set[str] = set()
     for name, values in stated.items():
         size = _stated_size(name, values)
         if size is not None:
             expected |= _check_camera(
-                folder, description, size, cameras.get(name), body, options, result, findings
+                files, description, size, cameras.get(name), body, options, result, findings
             )
-    list_strangers(folder, expected, findings)
+    list_strangers(files, expected, findings)
     if body is not None:
         check_stature(np.stack([body.vertices(frame) for frame in _spread(body.usable(), 3)]), findings)
 
@@ -138,7 +144,7 @@ def _posed_body(
 
 
 def _check_camera(
-    folder: Path,
+    files: SequenceFiles,
     description: dict[str, Any],
     size: CameraRecord,
     camera: CameraRecord | None,
@@ -146,15 +152,15 @@ def _check_camera(
     options: CheckOptions,
     result: SequenceResult,
     findings: Findings,
-) -> set[Path]:
+) -> set[str]:
     """Check the files of one camera; returns the paths that it accounts for."""
     videos: dict[str, CheckedVideo | None] = {}
     expected = set()
-    for stated in stated_videos(folder, description, size):
+    for stated in stated_videos(description, size):
         expected.add(stated.path)
-        videos[stated.label] = open_checked(stated, findings)
-        if stated.label == "video" and stated.path.is_file():
-            result.digests[str(stated.path.relative_to(folder))] = digest_file(stated.path)
+        videos[stated.label] = open_checked(files, stated, findings)
+        if stated.label == "video" and videos["video"] is not None:
+            result.digests[stated.path] = digest(files, stated.path)
     try:
         check = CameraCheck(result, result.cameras[size.name], camera, body, options, findings)
         frames = _spread(body.usable() if body else np.ones(result.frames, bool), options.sample)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from lca_lightning.datasets.files import SequenceFiles
 from lca_lightning.datasets.video_index import VideoError
 from lca_lightning.datasets.video_reader import BrokenFramesWarning, Pixels, VideoReader
+from lca_lightning.datasets.video_source import VideoSource
 from lca_lightning.inspection.findings import Findings
 
 _REMAKE = "make the sequence again"
@@ -23,7 +23,7 @@ class StatedVideo:
     """What a file of pictures should hold.
 
     Args:
-        path: The file.
+        path: The file, relative to the sequence.
         label: What it is, for sentences: ``"video"``, ``"mask"``, ``"albedo layer"``.
         camera: Name of the camera.
         width: Stated width of the pictures in pixels.
@@ -33,7 +33,7 @@ class StatedVideo:
         pixels: What its pictures are decoded to.
     """
 
-    path: Path
+    path: str
     label: str
     camera: str
     width: int
@@ -47,13 +47,15 @@ class CheckedVideo:
     """A video that opened; remembers which frames do not decode.
 
     Args:
+        source: The file.
         stated: What it should hold.
         findings: Receives what is wrong.
     """
 
-    def __init__(self, stated: StatedVideo, findings: Findings) -> None:
-        self.stated, self._findings = stated, findings
-        self._reader = VideoReader(stated.path, stated.fps, stated.pixels)
+    def __init__(self, source: VideoSource, stated: StatedVideo, findings: Findings) -> None:
+        self.source, self.stated, self._findings = source, stated, findings
+        self._reader = VideoReader(source, stated.fps, stated.pixels)
+        self._tried: set[int] = set()
         self.frame_count = self._reader.index.frame_count
         self.lost = self.frame_count - len(self._reader.index.packet_of_frame)
 
@@ -71,9 +73,15 @@ class CheckedVideo:
             what = f"the {stated.label} has lost {self.lost} of {self.frame_count} frames"
             self._findings.error("decoding", what, "copy or record it again", stated.camera)
 
-    def check_size(self, image: np.ndarray) -> bool:
-        """Compare a decoded picture's size with what is stated; H.264 pads odd sizes by one pixel."""
-        stated, (height, width) = self.stated, image.shape[:2]
+    def check_size(self) -> bool:
+        """Compare the first good picture's size with what is stated; H.264 pads odd sizes by one pixel.
+
+        Raises:
+            VideoError: Nothing decodes.
+        """
+        stated, picture = self.stated, self._reader.first_picture()
+        turned = round(picture.rotation / 90) % 2
+        width, height = (picture.height, picture.width) if turned else (picture.width, picture.height)
         extra = height - stated.height, width - stated.width
         if extra[0] in (0, stated.height % 2) and extra[1] in (0, stated.width % 2):
             return True
@@ -93,6 +101,7 @@ class CheckedVideo:
         wanted = sorted({frame for frame in frames if 0 <= frame < self.frame_count})
         if not wanted:
             return {}
+        self._tried.update(wanted)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BrokenFramesWarning)
             found = self._reader.read(wanted)
@@ -101,7 +110,8 @@ class CheckedVideo:
 
     def read_all(self) -> None:
         """Decode every frame once, in order, keeping none."""
-        reader = VideoReader(self.stated.path, self.stated.fps, self.stated.pixels, fast=True)
+        reader = VideoReader(self.source, self.stated.fps, self.stated.pixels, fast=True)
+        self._tried.update(range(self.frame_count))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BrokenFramesWarning)
@@ -120,45 +130,43 @@ class CheckedVideo:
         """Close the file and report the frames that did not decode."""
         if self.broken and not self.lost:
             some = ", ".join(str(frame) for frame in sorted(self._reader.broken)[:5])
-            what = f"{self.broken} frames of the {self.stated.label} do not decode (first {some})"
+            what = (
+                f"{self.broken} of {len(self._tried)} frames tried of the {self.stated.label} do not decode"
+            )
+            what += f" (frame {some})"
             self._findings.error("decoding", what, "copy or record it again", self.stated.camera)
         self._reader.close()
 
 
-def open_checked(stated: StatedVideo, findings: Findings) -> CheckedVideo | None:
+def open_checked(files: SequenceFiles, stated: StatedVideo, findings: Findings) -> CheckedVideo | None:
     """Open a video, check its counts and the size of its first good picture.
 
     Args:
+        files: Of the sequence.
         stated: What it should hold.
         findings: Receives what is wrong.
 
     Returns:
         The video, or None when it is missing, unreadable or of another size.
     """
-    name = f"{stated.path.parent.name}/{stated.path.name}"
-    if not stated.path.is_file() or stated.path.stat().st_size == 0:
+    name = stated.path
+    if not files.size(name):
         findings.error("layout", f"the {stated.label} {name} is missing or empty", _REMAKE, stated.camera)
         return None
     try:
-        video = CheckedVideo(stated, findings)
+        video = CheckedVideo(files.video(name), stated, findings)
     except VideoError:
         what = f"the {stated.label} {name} does not open, it is damaged or of another format"
         findings.error("decoding", what, "copy or record it again", stated.camera)
         return None
     video.check_frames()
     try:
-        fits = video.check_size(next(iter(video._reader.read([0]).values())))
+        fits = video.check_size()
     except VideoError:
         what = f"no frame of the {stated.label} {name} decodes"
         findings.error("decoding", what, "copy or record it again", stated.camera)
         fits = False
     if not fits:
-        video._reader.close()
+        video.close()
         return None
     return video
-
-
-def digest_file(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""JSON schemas of the layout, shipped as package data."""
