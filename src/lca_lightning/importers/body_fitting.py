@@ -24,7 +24,7 @@ WORST_LANDMARKS, WORST_SURFACE = 0.08, 0.03
 # Landmarks that a frame must have: fewer say nothing of a pose.
 FEWEST_LANDMARKS = 8
 _SHAPE_FRAMES, _CHUNK = 16, 48
-_STEPS = (100, 100)
+_STEPS = (60, 180)
 _FAMILY = {"smpl": "SMPL", "smplh": "SMPL-H", "smplx": "SMPL-X"}
 
 
@@ -67,6 +67,8 @@ def fit_body(
     """
     if isinstance(source, RigBody):
         return source.signals, "the source's own rig values"
+    if isinstance(source, SmplBody) and body_model is None and source.instead is not None:
+        source = source.instead
     if isinstance(source, SmplBody) and body_model is None:
         family = _FAMILY.get(source.model, source.model)
         return None, (

@@ -146,6 +146,7 @@ class SmplBody:
             frames or one each, ``(T, 4, 4)``.
         scale: Factor on the model's vertices and joints before translation.
         hands_from_mean: Whether hands are relative to the model's mean hand (``flat_hand_mean=False``).
+        instead: What the set stores beside the parameters; used where the user has no model file.
     """
 
     model: str
@@ -161,6 +162,7 @@ class SmplBody:
     world_from_model_44: FloatArray = field(default_factory=lambda: np.eye(4))
     scale: float = 1.0
     hands_from_mean: bool = False
+    instead: JointsBody | MeshBody | None = None
 
 
 @dataclass(frozen=True)
