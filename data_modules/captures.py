@@ -15,7 +15,7 @@ from lca_lightning.datasets.evaluation import EvaluationItem, EvaluationRule, ev
 from lca_lightning.datasets.frame_store import FrameStore
 from lca_lightning.datasets.opening import Sequences, open_dataset
 from lca_lightning.datasets.policies import ReferencePolicy, TargetPolicy
-from lca_lightning.datasets.samples import EvaluationSamples, SampleBuilder
+from lca_lightning.datasets.samples import EvaluationSamples, SampleBuilder, SampleSource
 from lca_lightning.datasets.sampling import spread
 from lca_lightning.datasets.splits import (
     assign_splits,
@@ -114,7 +114,7 @@ class CaptureDataModule(LCADataModule):
         """
         self._opened = None
         if stage in ("fit", None):
-            self.training_source().draw(0, 1)
+            self._clips().draw(0, 1)
         if stage in ("test", "predict"):
             self._items("test")
         if stage == "validate":
@@ -145,12 +145,15 @@ class CaptureDataModule(LCADataModule):
         )
         return positions[chosen]
 
-    def training_source(self) -> ClipSource:
+    def training_source(self) -> SampleSource:
         """Draws from the training sequences, without what is held out.
 
         Raises:
             DataError: There is none.
         """
+        return self._clips()
+
+    def _clips(self) -> ClipSource:
         positions = self.positions("train")
         if not len(positions):
             raise DataError(f"{self.dataset.root} has no sequence of split 'train'; add data.")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError
 
+from lca_data_modules.plugins import plugin_class_path, with_class_paths
 from lca_lightning.cli import recipe_files
 from lca_lightning.errors import CheckpointError, ConfigError
 from lca_lightning.training.checkpoints import BLOCK, read_checkpoint
@@ -52,6 +53,9 @@ def recipe_text(name: str) -> str:
         arguments = (composed.get("data") or {}).get("init_args") or {}
         if "root" in arguments:
             arguments["root"] = os.environ["LCA_DATA"]
+    if "data" in composed:
+        data = composed["data"]
+        composed["data"] = plugin_class_path(data) if isinstance(data, str) else with_class_paths(data)
     return yaml.safe_dump(composed, sort_keys=False)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lca_lightning.datasets.format import Dataset
+from lca_lightning.datasets.opening import open_dataset
 from lca_lightning.errors import ConfigError
 
 
@@ -55,17 +55,22 @@ def check_data(config: Any) -> None:
 
     Raises:
         ConfigError: Data of another rig, or more views than the model takes.
-        DataError: There is no data set at the root.
+        DataError: There is no data set at a root.
     """
-    arguments = config.data.get("init_args") if config.get("data") else None
-    if arguments is None:
-        return
-    avatar = config.model.avatar
-    if "root" in arguments:
-        rig = Dataset(arguments.root).rig
+    if config.get("data"):
+        _check_module(config.data, config.model.avatar, "data.init_args")
+
+
+def _check_module(data: Any, avatar: Any, place: str) -> None:
+    """Check one data module, and the sources of a mixture."""
+    arguments = data.get("init_args") or {}
+    for name, source in (arguments.get("sources") or {}).items():
+        _check_module(source, avatar, f"{place}.sources.{name}.init_args")
+    if "root" in arguments and data.class_path.startswith("lca_data_modules."):
+        rig = open_dataset(arguments["root"]).rig
         if rig != avatar.rig:
             raise ConfigError(
-                f"The data of data.init_args.root ({arguments.root}) are for the rig {rig!r} but "
+                f"The data of {place}.root ({arguments['root']}) are for the rig {rig!r} but "
                 f"model.avatar.rig is {avatar.rig!r}; set it to {rig} or use other data."
             )
     for name in ("views", "test_views"):
@@ -73,7 +78,7 @@ def check_data(config: Any) -> None:
         most = max(value, default=0) if isinstance(value, (list, tuple)) else value
         if isinstance(most, int) and most > avatar.max_views:
             raise ConfigError(
-                f"data.init_args.{name} asks for {most} views but model.avatar.max_views is "
+                f"{place}.{name} asks for {most} views but model.avatar.max_views is "
                 f"{avatar.max_views}; lower the first or raise the second."
             )
 

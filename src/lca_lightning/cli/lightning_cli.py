@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import lca_data_modules  # also makes the data modules known by their short names
+from lca_data_modules.plugins import with_plugins
 from lca_lightning.cli.config_parsing import (
     FROM_CHECKPOINT,
     NOT_STORED,
@@ -125,7 +126,7 @@ class LCALightningCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words; a checkpoint's configuration comes first unless a resumed run names another."""
-        words = list(self.words)
+        words = with_plugins(self.words)
         given = option_values(words, "--ckpt_path")
         named = option_values(words, "--config") + option_values(words, "-c")
         if given and given[-1] not in ("null", "None"):
@@ -138,7 +139,7 @@ class LCALightningCLI(LightningCLI):
         try:
             self.config = parser.parse_args([self.verb, *words])
         except (argparse.ArgumentError, jsonargparse.ArgumentError, TypeError) as error:
-            modules = {name: getattr(lca_data_modules, name) for name in lca_data_modules.__all__}
+            modules = lca_data_modules.DATA_MODULES
             keys = known_keys(self._subcommand_parsers[self.verb], modules)
             raise usage_error(str(error), self.verb, keys, modules) from error
 

@@ -76,7 +76,11 @@ def known_keys(parser: Any, modules: Mapping[str, type]) -> list[str]:
     """
     keys = [action.dest for action in parser._actions if action.dest != "help"]
     for module in modules.values():
-        names = [name for name in inspect.signature(module).parameters if name not in ("self", "kwargs")]
+        # a class passes on to its base what it does not name itself
+        signatures = [inspect.signature(kind.__init__) for kind in module.__mro__ if "__init__" in vars(kind)]
+        kept = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        parameters = [part for signature in signatures for part in signature.parameters.values()]
+        names = [part.name for part in parameters if part.kind in kept and part.name != "self"]
         keys += [f"data.init_args.{name}" for name in names]
     return list(dict.fromkeys(keys))
 

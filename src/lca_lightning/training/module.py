@@ -134,7 +134,7 @@ class LCALightningModule(pl.LightningModule):
             logged = {f"train/gradient_norm/{name}": norm for name, norm in norms.items()}
             self.log_dict({**logged, "train/skipped_steps": float(self.guard.skipped)}, batch_size=1)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure the batch."""
         self._measure(self.validation_scores, batch)
 
@@ -142,7 +142,7 @@ class LCALightningModule(pl.LightningModule):
         """Log the scores over the whole validation set."""
         self.log_dict({f"val/{name}": value for name, value in _means(self.validation_scores).items()})
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure the batch and keep its rows and pictures for the report."""
         assert self.test_scores is not None
         self._measure(self.test_scores, batch)
@@ -157,7 +157,7 @@ class LCALightningModule(pl.LightningModule):
         self.log_dict({f"test/{name}": value for name, value in scores.items()})
         self.report.write(self._directory() / "test", scores, str(self.trainer.ckpt_path or ""))
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Write each animated frame as PNG, over white."""
         images_BT3HW = self.model(batch).animated.images_BT3HW
         for names, images_T3HW in zip(batch.frames, images_BT3HW, strict=True):
