@@ -76,6 +76,8 @@ class References(_TensorRecord):
     def pad_views(self, count: int) -> References:
         """Append padding views so that ``count`` views stand in each row."""
         missing = count - self.body_BV3HW.shape[1]
+        if not missing:
+            return self
         images = (0, 0, 0, 0, 0, 0, 0, missing)
         mattes = (self.body_mattes_BV1HW, self.face_mattes_BV1hw)
         return References(
@@ -228,6 +230,8 @@ class Batch(_TensorRecord):
             One batch with the rows in order; it knows the lighting where every sample does, and true albedo
             and normals likewise.
         """
+        if len(samples) == 1:
+            return samples[0]  # nothing to copy
         views = max(sample.references.body_BV3HW.shape[1] for sample in samples)
         references = [sample.references.pad_views(views) for sample in samples]
         return Batch(

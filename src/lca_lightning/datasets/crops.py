@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-
-from lca_lightning.geometry.cameras import crop_intrinsics, scale_intrinsics
+from torch.nn import functional
 
 PERSON_MARGIN = 0.1  # of the person's extent, on each side
 FACE_SCALE = 1.6  # side of the square over the larger extent of the face box
+_OUTSIDE = (128, 128, 128, 0)  # grey and not the person
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class FrameCrop:
         K_33: Intrinsics of the cut, pixels, float32.
         face_hw3: Square close-up of the face, uint8, or None where no face is seen.
         face_mask_hw: Its part of the mask, uint8, or None.
+        box: ``(4,)`` left, top, right, bottom of the cut in the whole picture, whole pixels; other values of
+            the same frame are cut to it by :func:`cut_values`.
     """
 
     image_HW3: np.ndarray
@@ -31,6 +33,7 @@ class FrameCrop:
     K_33: np.ndarray
     face_hw3: np.ndarray | None = None
     face_mask_hw: np.ndarray | None = None
+    box: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
@@ -65,6 +68,31 @@ def face_square(box: np.ndarray, scale: float = FACE_SCALE) -> np.ndarray:
     return np.array([x - half, y - half, x + half, y + half])
 
 
+def snap(box: np.ndarray) -> np.ndarray:
+    """The nearest box of whole pixels, at least one on each side, int64; intrinsics follow it exactly."""
+    left, top = np.rint(np.asarray(box[:2], float)).astype(int)
+    width, height = np.maximum(np.rint([box[2] - box[0], box[3] - box[1]]).astype(int), 1)
+    return np.array([left, top, left + width, top + height])
+
+
+def window(pixels: np.ndarray, box: np.ndarray, fill: int | tuple[int, ...]) -> np.ndarray:
+    """Part of a picture ``(H, W, ...)`` in a box of whole pixels; outside the picture it is ``fill``."""
+    left, top, right, bottom = (int(value) for value in box)
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if inside.shape[:2] == (bottom - top, right - left):
+        return inside
+    padded = np.empty((bottom - top, right - left, *pixels.shape[2:]), pixels.dtype)
+    y, x = max(-top, 0), max(-left, 0)
+    below, beside = y + inside.shape[0], x + inside.shape[1]
+    one_row = np.empty_like(padded[:1])
+    one_row[:] = fill
+    padded[:y] = padded[below:] = one_row
+    padded[y:below, :x] = one_row[:, :x]
+    padded[y:below, beside:] = one_row[:, beside:]
+    padded[y:below, x:beside] = inside
+    return padded
+
+
 def cut_and_resize(image: np.ndarray, box: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
     """Cut a box with fractional edges out of a picture and resize it with antialiasing.
 
@@ -79,16 +107,29 @@ def cut_and_resize(image: np.ndarray, box: np.ndarray, size: tuple[int, int], fi
     """
     left, top = (int(np.floor(value)) for value in box[:2])
     right, bottom = (max(int(np.ceil(far)), near + 1) for far, near in zip(box[2:], (left, top), strict=True))
-    inside = (slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0)))
-    window = image[inside]
-    if window.shape[:2] != (bottom - top, right - left):
-        padded = np.full((bottom - top, right - left, *image.shape[2:]), fill, np.uint8)
-        y, x = max(-top, 0), max(-left, 0)
-        padded[y : y + window.shape[0], x : x + window.shape[1]] = window
-        window = padded
+    part = window(image, np.array([left, top, right, bottom]), fill)
     relative = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    picture = Image.fromarray(np.ascontiguousarray(window))
+    picture = Image.fromarray(np.ascontiguousarray(part))
     return np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=relative))
+
+
+def cut_values(
+    values_HWC: np.ndarray, box: np.ndarray, size: tuple[int, int], fill: int | tuple[int, ...] = 0
+) -> np.ndarray:
+    """Cut a box of whole pixels out of any channels and resize it with antialiasing.
+
+    Args:
+        values_HWC: uint8 or float32; four channels of bytes are the fastest.
+        box: ``(4,)`` left, top, right, bottom, whole pixels, as :attr:`FrameCrop.box`.
+        size: Height and width of the result in pixels.
+        fill: Value, or one for each channel, outside the picture.
+
+    Returns:
+        ``(h, w, C)`` of the same type.
+    """
+    part = torch.from_numpy(window(values_HWC, box, fill)).permute(2, 0, 1)[None]
+    resized = functional.interpolate(part, size, mode="bilinear", antialias=True)
+    return np.asarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def crop_frame(
@@ -100,7 +141,7 @@ def crop_frame(
     image_size: tuple[int, int],
     face_size: tuple[int, int],
 ) -> FrameCrop:
-    """Cut a frame around the person and its face.
+    """Cut a frame around the person and its face; see :func:`crop_rgba`.
 
     Args:
         image_HW3: Whole picture, uint8 sRGB.
@@ -114,28 +155,57 @@ def crop_frame(
     Returns:
         The cut with its intrinsics.
     """
-    height, width = mask_HW.shape
+    rgba = np.concatenate([image_HW3, mask_HW[..., None]], axis=-1)
+    return crop_rgba(rgba, K_33, person_box, face_box, image_size, face_size)
+
+
+def crop_rgba(
+    rgba_HW4: np.ndarray,
+    K_33: np.ndarray,
+    person_box: np.ndarray,
+    face_box: np.ndarray | None,
+    image_size: tuple[int, int],
+    face_size: tuple[int, int],
+) -> FrameCrop:
+    """Cut a frame, whose fourth channel is the mask, around the person and its face.
+
+    Boxes are moved to whole pixels, by half a pixel at most.
+
+    Args:
+        rgba_HW4: Whole picture, uint8 sRGB and the person mask.
+        K_33: Intrinsics of the whole picture, pixels.
+        person_box: ``(4,)`` pixels; NaN takes the whole picture.
+        face_box: ``(4,)`` pixels; None or NaN gives no face.
+        image_size: Height and width of the cut in pixels.
+        face_size: Height and width of the close-up in pixels.
+
+    Returns:
+        The cut with its intrinsics.
+    """
+    height, width = rgba_HW4.shape[:2]
     known = np.isfinite(person_box).all()
     box = person_box if known else np.array([0, 0, width, height], float)
-    box = expand_to_aspect(box, image_size[1] / image_size[0], PERSON_MARGIN if known else 0.0)
-    face = face_mask = None
+    box = snap(expand_to_aspect(box, image_size[1] / image_size[0], PERSON_MARGIN if known else 0.0))
+    face = None
     if face_box is not None and np.isfinite(face_box).all():
-        square = face_square(face_box)
-        face = cut_and_resize(image_HW3, square, face_size, 128)
-        face_mask = cut_and_resize(mask_HW, square, face_size, 0)
+        face = cut_values(rgba_HW4, snap(face_square(face_box)), face_size, _OUTSIDE)
+    person = cut_values(rgba_HW4, box, image_size, _OUTSIDE)
     return FrameCrop(
-        image_HW3=cut_and_resize(image_HW3, box, image_size, 128),
-        mask_HW=cut_and_resize(mask_HW, box, image_size, 0),
+        image_HW3=person[..., :3],
+        mask_HW=person[..., 3],
         K_33=_crop_and_scale(K_33, box, image_size),
-        face_hw3=face,
-        face_mask_hw=face_mask,
+        face_hw3=None if face is None else face[..., :3],
+        face_mask_hw=None if face is None else face[..., 3],
+        box=box,
     )
 
 
 def _crop_and_scale(K_33: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    cropped = crop_intrinsics(torch.from_numpy(np.array(K_33, np.float64)), float(box[0]), float(box[1]))
-    scale_x, scale_y = size[1] / float(box[2] - box[0]), size[0] / float(box[3] - box[1])
-    return scale_intrinsics(cropped, scale_x, scale_y).numpy().astype(np.float32)
+    """Intrinsics of a cut: pixels are counted from its corner and then scaled (centres at +0.5)."""
+    left, top, right, bottom = (float(value) for value in box)
+    scale_x, scale_y = size[1] / (right - left), size[0] / (bottom - top)
+    cut_33 = np.array([[scale_x, 0, -left * scale_x], [0, scale_y, -top * scale_y], [0, 0, 1]])
+    return (cut_33 @ K_33).astype(np.float32)
 
 
 def replace_background(image_HW3: np.ndarray, mask_HW: np.ndarray, background: float) -> torch.Tensor:
@@ -149,12 +219,12 @@ def replace_background(image_HW3: np.ndarray, mask_HW: np.ndarray, background: f
     Returns:
         ``(3, H, W)`` float32 in [0, 1].
     """
-    image, mask = to_float(image_HW3), to_float(mask_HW)
-    return mask * image + (1 - mask) * background
+    return to_float(image_HW3).sub_(background).mul_(to_float(mask_HW)).add_(background)
 
 
 def to_float(array: np.ndarray) -> torch.Tensor:
     """uint8 ``(H, W, 3)`` or ``(H, W)`` to float32 ``(3, H, W)`` or ``(1, H, W)`` in [0, 1]."""
-    # A copy, because photos may come in read-only memory, which torch does not know.
-    tensor = torch.from_numpy(np.array(array if array.ndim == 3 else array[..., None]))
-    return tensor.permute(2, 0, 1).to(torch.float32).div_(255)
+    # photos may come in read-only memory, which torch does not know
+    writable = array if array.flags.writeable else np.array(array)
+    tensor = torch.from_numpy(writable)
+    return torch.div(tensor.permute(2, 0, 1) if array.ndim == 3 else tensor[None], 255)

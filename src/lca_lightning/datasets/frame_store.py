@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lca_lightning.datasets.crops import FrameCrop, crop_frame
+from lca_lightning.datasets.crops import FrameCrop, crop_rgba
 from lca_lightning.datasets.format import Sequence, mask_box
 
 
@@ -46,21 +46,20 @@ class FrameStore:
             if shot not in found:
                 missing.setdefault(shot.camera, []).append(shot.frame)
         for camera, frames in missing.items():
-            images, masks = sequence.read_frames(camera, frames)
-            for frame, image, mask in zip(frames, images, masks, strict=True):
-                found[Shot(camera, frame)] = self._cut(sequence, Shot(camera, frame), image, mask)
+            for frame, rgba_HW4 in sequence.iterate_rgba(camera, frames):
+                found[Shot(camera, frame)] = self._cut(sequence, Shot(camera, frame), rgba_HW4)
         for shot, crop in found.items():
             self._keep((sequence.id, shot), crop)
         return [found[shot] for shot in wanted]
 
-    def _cut(self, sequence: Sequence, shot: Shot, image: np.ndarray, mask: np.ndarray) -> FrameCrop:
+    def _cut(self, sequence: Sequence, shot: Shot, rgba_HW4: np.ndarray) -> FrameCrop:
         signals = sequence.signals
         boxes = signals.person_boxes.get(shot.camera)
         faces = signals.face_boxes.get(shot.camera)
-        person_box = mask_box(mask) if boxes is None else boxes[shot.frame]
+        person_box = mask_box(rgba_HW4[..., 3]) if boxes is None else boxes[shot.frame]
         face_box = None if faces is None else faces[shot.frame]
         K_33 = sequence.cameras[shot.camera].K_33
-        return crop_frame(image, mask, K_33, person_box, face_box, self.image_size, self.face_size)
+        return crop_rgba(rgba_HW4, K_33, person_box, face_box, self.image_size, self.face_size)
 
     def _keep(self, key: tuple[str, Shot], crop: FrameCrop) -> None:
         if key not in self._crops:

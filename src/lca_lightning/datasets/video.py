@@ -94,7 +94,7 @@ def read_frames(
     Raises:
         VideoError: The file cannot be read, or an index lies outside it.
     """
-    return read_cached(Path(path), indices, fps, gray)
+    return read_cached(Path(path), indices, fps, "gray" if gray else "rgb24")
 
 
 def iterate_frames(
@@ -115,7 +115,7 @@ def iterate_frames(
     Raises:
         VideoError: The file cannot be read.
     """
-    reader = VideoReader(Path(path), gray=gray, fast=True)
+    reader = VideoReader(Path(path), pixels="gray" if gray else "rgb24", fast=True)
     try:
         count = reader.index.frame_count
         yield from reader.stream(start, count if stop is None else min(stop, count), step)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
 
+from lca_lightning.datasets.video_packets import PacketTable
+from lca_lightning.datasets.video_source import VideoSource, as_file, source_size
 from lca_lightning.errors import DataError
 
 BT709 = 1  # of matrix, primaries and transfer, the number of H.273
@@ -46,7 +47,7 @@ class VideoIndex:
     fps: float
 
 
-def open_video(path: Path) -> InputContainer:
+def open_video(path: VideoSource) -> InputContainer:
     """Open a video file for reading.
 
     Args:
@@ -58,12 +59,13 @@ def open_video(path: Path) -> InputContainer:
     Raises:
         VideoError: The file is missing, empty, truncated beyond use, or holds no video.
     """
-    if not path.is_file():
+    size = source_size(path)
+    if size < 0:
         raise VideoError(f"There is no video file {path}; check the path.")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise VideoError(f"The video {path} is empty (0 bytes); copy or record it again.")
     try:
-        container = av.open(str(path))
+        container = av.open(as_file(path))
     except (OSError, av.FFmpegError) as error:
         raise VideoError(
             f"{path} cannot be opened as a video, it is truncated or of another format; copy it again."
@@ -74,7 +76,7 @@ def open_video(path: Path) -> InputContainer:
     return container
 
 
-def build_index(path: Path, fps: float | None = None) -> VideoIndex:
+def build_index(path: VideoSource, fps: float | None = None) -> VideoIndex:
     """Read the packet headers of a video.
 
     Args:
@@ -96,18 +98,38 @@ def build_index(path: Path, fps: float | None = None) -> VideoIndex:
     if not rows:
         raise VideoError(f"No frame of {path} can be decoded, the file is damaged; copy or record it again.")
     pts_N, dts_N, key_N, shown_N = (np.array(column) for column in zip(*rows, strict=True))
+    return _make_index(pts_N, dts_N, key_N.astype(bool), shown_N.astype(bool), time_base, float(rate), fps)
+
+
+def index_of_table(table: PacketTable, fps: float | None = None) -> VideoIndex:
+    """The index of a file whose own tables say where its pictures are; see :func:`build_index`."""
+    ticks = int(table.pts_N[-1] - table.pts_N[0])
+    rate = float((len(table.pts_N) - 1) / (ticks * table.time_base)) if ticks else 30.0
+    shown_N = np.ones(len(table.pts_N), bool)
+    return _make_index(table.pts_N, table.pts_N, table.is_key_N.copy(), shown_N, table.time_base, rate, fps)
+
+
+def _make_index(
+    pts_N: np.ndarray,
+    dts_N: np.ndarray,
+    key_N: np.ndarray,
+    shown_N: np.ndarray,
+    time_base: Fraction,
+    rate: float,
+    fps: float | None,
+) -> VideoIndex:
     key_N[0] = True  # whatever stands first is the only place to start from
-    packet_of_frame = _number_frames(pts_N, shown_N.astype(bool), time_base, fps)
+    packet_of_frame = _number_frames(pts_N, shown_N, time_base, fps)
     return VideoIndex(
         pts_N=pts_N,
         dts_N=dts_N,
-        is_key_N=key_N.astype(bool),
+        is_key_N=key_N,
         packet_of_frame=packet_of_frame,
         frame_of_pts={int(pts_N[packet]): frame for frame, packet in packet_of_frame.items()},
         start_of_frame=_start_packets(pts_N, np.flatnonzero(key_N), packet_of_frame),
         frame_count=max(packet_of_frame) + 1,
         time_base=time_base,
-        fps=float(rate),
+        fps=rate,
     )
 
 
@@ -143,6 +165,8 @@ def _start_packets(pts_N: np.ndarray, keys: np.ndarray, packet_of_frame: dict[in
 
     Pictures that follow a key packet but are shown before it (open groups) lean on the group before.
     """
+    if len(keys) == len(pts_N):
+        return dict(packet_of_frame)
     starts: dict[int, int] = {}
     for frame, packet in packet_of_frame.items():
         before = int(np.searchsorted(keys, packet, side="right")) - 1

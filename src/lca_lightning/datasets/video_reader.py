@@ -6,17 +6,32 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import av
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
-from lca_lightning.datasets.video_index import BT709, VideoError, VideoIndex, build_index, open_video
+from lca_lightning.datasets.video_index import (
+    BT709,
+    VideoError,
+    VideoIndex,
+    build_index,
+    index_of_table,
+    open_video,
+)
+from lca_lightning.datasets.video_packets import PacketTable, read_packet_table
+from lca_lightning.datasets.video_source import SourceBytes, VideoSource, source_size
+
+Pixels = Literal["rgb24", "gray", "gbrp16le"]  # 8-bit sRGB, one grey channel, RGB of 16 bits
+Converted = TypeVar("Converted")
 
 _OPEN_READERS = 32
+_UNSPECIFIED = 2  # colour matrix of H.273
 
 
 class BrokenFramesWarning(UserWarning):
@@ -29,37 +44,59 @@ class VideoReader:
     Args:
         path: The file.
         fps: See :func:`lca_lightning.datasets.video_index.build_index`.
-        gray: Decode to one grey channel instead of RGB.
+        pixels: What pictures are decoded to.
         fast: Let FFmpeg decode several frames at once; for reading a whole file in order.
     """
 
-    def __init__(self, path: Path, fps: float | None = None, gray: bool = False, fast: bool = False) -> None:
+    def __init__(
+        self, path: VideoSource, fps: float | None = None, pixels: Pixels = "rgb24", fast: bool = False
+    ) -> None:
         self.path = path
-        self.index: VideoIndex = build_index(path, fps)
+        self.pixels: Pixels = pixels
+        self._fast = fast
+        self.decoded = 0  # pictures so far
+        self._reformatter = VideoReformatter()  # one for all pictures: its tables take longer than a picture
         self.broken: set[int] = set()
         self._good_of_group: dict[int, set[int]] = {}
-        self._pixel_format = "gray" if gray else "rgb24"
-        self._fast = fast
-        self._open()
+        self._table = None if fast else read_packet_table(path)
+        self.index: VideoIndex = (
+            build_index(path, fps) if self._table is None else index_of_table(self._table, fps)
+        )
+        if self._table is None:
+            self._open()
+        else:
+            self._bytes = SourceBytes(path)
+            self._context = _decoder(self._table)
 
     def _open(self) -> None:
         self._container = open_video(self.path)
         self._stream = self._container.streams.video[0]
         # one thread: a process forked from this one must not wait for decoder threads that it lacks
         self._stream.thread_type = "AUTO" if self._fast else "NONE"
+        self._context = self._stream.codec_context
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        if self._table is None:
+            self._container.close()
+        else:
+            self._bytes.close()
 
     def read(self, frames: Iterable[int]) -> dict[int, np.ndarray]:
+        """Frames as arrays ``(H, W, 3)`` or ``(H, W)``, turned upright; see :meth:`read_as`."""
+        return self.read_as(frames, self.to_array)
+
+    def read_as(
+        self, frames: Iterable[int], convert: Callable[[VideoFrame], Converted]
+    ) -> dict[int, Converted]:
         """Decode the frames asked for; broken ones are replaced by their nearest good neighbour.
 
         Args:
             frames: Frame indices in any order.
+            convert: Called once for each picture, right after it is decoded.
 
         Returns:
-            ``{index: (H, W, 3) or (H, W) uint8}``.
+            ``{index: converted picture}``.
 
         Raises:
             VideoError: An index lies outside the file, or nothing can be decoded.
@@ -69,11 +106,11 @@ class VideoReader:
             if not 0 <= frame < self.index.frame_count:
                 count = self.index.frame_count
                 raise VideoError(f"{self.path} has {count} frames; there is no frame {frame}.")
-        found = self._decode(wanted)
+        found = self._decode(wanted, convert)
         stand_ins = {frame: self._nearest_good(frame) for frame in wanted if frame not in found}
         if stand_ins:
             self._report(stand_ins)
-            found_now = self._decode(sorted(set(stand_ins.values()) - set(found)))
+            found_now = self._decode(sorted(set(stand_ins.values()) - set(found)), convert)
             known = {**found, **found_now}
             found.update({frame: known[good] for frame, good in stand_ins.items()})
         return {frame: found[frame] for frame in wanted}
@@ -86,7 +123,7 @@ class VideoReader:
         position = 0
         last: np.ndarray | None = None
         for frame, picture in self._pictures(self._first_packet(start), len(self.index.pts_N) - 1):
-            current = self._to_array(picture) if last is None or frame in wanted else last
+            current = self.to_array(picture) if last is None or frame in wanted else last
             stand_in = current if last is None else last
             while position < len(wanted) and wanted[position] < frame:
                 self._report({wanted[position]: frame})
@@ -115,31 +152,31 @@ class VideoReader:
         earlier = [starts[known] for known in starts if known <= frame]
         return starts.get(frame, max(earlier, default=0))
 
-    def _decode(self, frames: list[int]) -> dict[int, np.ndarray]:
+    def _decode(self, frames: list[int], convert: Callable[[VideoFrame], Converted]) -> dict[int, Converted]:
         """Decode each group of pictures that holds a wanted frame once; broken frames are left out."""
         groups: dict[int, list[int]] = {}
         for frame in frames:
             if frame in self.index.start_of_frame and frame not in self.broken:
                 groups.setdefault(self.index.start_of_frame[frame], []).append(frame)
-        found: dict[int, np.ndarray] = {}
+        found: dict[int, Converted] = {}
         for start, members in sorted(groups.items()):
             last = max(self.index.packet_of_frame[frame] for frame in members)
             for frame, picture in self._pictures(start, last):
                 if frame in members:
-                    found[frame] = self._to_array(picture)
+                    found[frame] = convert(picture)
         return found
 
     def _pictures(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
         """Good pictures of the packets ``start`` to ``stop`` in order of presentation."""
         first_pts = int(self.index.pts_N[start])
         damaged = False
-        context = self._stream.codec_context
         for packet in self._packets(start, stop):
             try:
-                pictures = context.decode(packet)
+                pictures = self._context.decode(packet)
             except (OSError, av.FFmpegError):
                 damaged = True
                 continue
+            self.decoded += len(pictures)
             for picture in pictures:
                 time = picture.pts if picture.pts is not None else picture.dts
                 if time is None or time < first_pts:
@@ -152,6 +189,9 @@ class VideoReader:
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet | None]:
         """Packets ``start`` to ``stop`` in decoding order, then None, which drains the decoder."""
+        if self._table is not None:
+            yield from self._packets_of_table(self._table, start, stop)
+            return
         remaining = stop - start + 1
         began = False
         for packet in self._packets_from(start):
@@ -162,6 +202,18 @@ class VideoReader:
                 continue
             began = True
             remaining -= 1
+            yield packet
+        yield None
+
+    def _packets_of_table(self, table: PacketTable, start: int, stop: int) -> Iterator[Packet | None]:
+        self._context.flush_buffers()
+        for place in range(start, stop + 1):
+            content = self._bytes.read(int(table.offsets_N[place]), int(table.sizes_N[place]))
+            if len(content) < table.sizes_N[place]:
+                break  # the end of a truncated file
+            packet = Packet(content)
+            packet.pts = packet.dts = int(table.pts_N[place])
+            packet.time_base = table.time_base
             yield packet
         yield None
 
@@ -205,13 +257,35 @@ class VideoReader:
             self._good_of_group[start] = {good for good, _ in self._pictures(start, stop)}
         return frame in self._good_of_group[start]
 
-    def _to_array(self, picture: VideoFrame) -> np.ndarray:
+    def reformat(self, picture: VideoFrame, layout: str) -> VideoFrame:
+        """Another pixel layout by the file's colour matrix."""
+        matrix = picture.colorspace
+        if matrix == _UNSPECIFIED and self._table is not None:
+            matrix = self._table.matrix
         # PyAV before 17 converts by the file's matrix only where the (unused) matrix of the result differs
-        matrices = ("ITU709", "ITU601") if picture.colorspace == BT709 else (None, None)
-        converted = picture.reformat(None, None, self._pixel_format, *matrices)
-        image = converted.to_ndarray()
+        matrices = ("ITU709", "ITU601") if matrix == BT709 else (None, None)
+        return self._reformatter.reformat(picture, None, None, layout, *matrices, threads=1)
+
+    def to_array(self, picture: VideoFrame, pixels: Pixels | None = None) -> np.ndarray:
+        """A decoded picture as an upright array, ``(H, W, 3)`` or ``(H, W)``."""
+        image = self.reformat(picture, pixels or self.pixels).to_ndarray()
         turns = round(picture.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def to_rgba(self, picture: VideoFrame) -> np.ndarray:
+        """A decoded picture as an upright writable array ``(H, W, 4)``, opaque, without a copy."""
+        converted = self.reformat(picture, "rgba")
+        plane = converted.planes[0]
+        pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size // 4, 4)
+        pixels = pixels[: converted.height, : converted.width]
+        return np.rot90(pixels, round(picture.rotation / 90) % 4)
+
+    def to_gray(self, picture: VideoFrame) -> np.ndarray:
+        """A decoded picture as an upright array ``(H, W)``, without a copy where it is grey already."""
+        grey = picture if picture.format.name == "gray" else self.reformat(picture, "gray")
+        plane = grey.planes[0]
+        pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: grey.height, : grey.width]
+        return np.rot90(pixels, round(picture.rotation / 90) % 4)
 
     def _report(self, stand_ins: dict[int, int]) -> None:
         if not self.broken:
@@ -234,18 +308,22 @@ class _ReaderCache:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.readers: OrderedDict[tuple[str, int, int, float | None, bool], VideoReader] = OrderedDict()
+        self.closed = 0  # pictures decoded by readers that are closed
+        self.readers: OrderedDict[tuple[Any, ...], VideoReader] = OrderedDict()
 
-    def get(self, path: Path, fps: float | None, gray: bool) -> VideoReader:
+    def get(self, path: VideoSource, fps: float | None) -> VideoReader:
         """The open reader of a file as it is now on disk, opened when there is none."""
-        if not path.is_file():
+        if source_size(path) < 0:
             open_video(path)  # raises the right sentence
-        status = path.stat()
-        key = (str(path), status.st_mtime_ns, status.st_size, fps, gray)
+        status = path.stat() if isinstance(path, Path) else None
+        version = (status.st_mtime_ns, status.st_size) if status else (id(path),)
+        key = (str(path), *version, fps)
         if key not in self.readers:
-            self.readers[key] = VideoReader(path, fps, gray)
+            self.readers[key] = VideoReader(path, fps)
             while len(self.readers) > _OPEN_READERS:
-                self.readers.popitem(last=False)[1].close()
+                oldest = self.readers.popitem(last=False)[1]
+                self.closed += oldest.decoded
+                oldest.close()
         self.readers.move_to_end(key)
         return self.readers[key]
 
@@ -264,13 +342,39 @@ def _forget_inherited_readers() -> None:
 os.register_at_fork(after_in_child=_forget_inherited_readers)
 
 
-def read_cached(path: Path, frames: Iterable[int], fps: float | None, gray: bool) -> dict[int, np.ndarray]:
+def read_cached(
+    path: VideoSource, frames: Iterable[int], fps: float | None, pixels: Pixels
+) -> dict[int, np.ndarray]:
     """Read frames through this process' open readers; see :meth:`VideoReader.read`."""
     with _cache.lock:
-        return _cache.get(path, fps, gray).read(frames)
+        reader = _cache.get(path, fps)
+        return reader.read_as(frames, lambda picture: reader.to_array(picture, pixels))
+
+
+def read_pictures(
+    path: VideoSource, frames: Iterable[int], fps: float | None
+) -> tuple[VideoReader, dict[int, VideoFrame]]:
+    """Frames as they were decoded, with the reader that knows how to convert them."""
+    with _cache.lock:
+        reader = _cache.get(path, fps)
+        return reader, reader.read_as(frames, lambda picture: picture)
+
+
+def pictures_decoded() -> int:
+    """Pictures that the open readers of this process have decoded so far."""
+    with _cache.lock:
+        return _cache.closed + sum(reader.decoded for reader in _cache.readers.values())
 
 
 def broken_frames_met(path: Path) -> int:
     """Number of frames of a file that this process had to replace so far."""
     with _cache.lock:
         return sum(len(reader.broken) for key, reader in _cache.readers.items() if key[0] == str(path))
+
+
+def _decoder(table: PacketTable) -> av.VideoCodecContext:
+    """A decoder of its own for pictures that are read by their place in the file."""
+    context = av.VideoCodecContext.create("h264", "r")
+    context.extradata = table.extradata
+    context.thread_type, context.thread_count = "NONE", 1
+    return context

@@ -30,7 +30,7 @@ def test_delivered_frames_are_timed(capture: Path, monkeypatch: pytest.MonkeyPat
     assert report.measurements[0].difference <= 1.0
     figures = {figure.name: figure.value for figure in report.figures}
     assert figures["delivered"] > 0 and figures["raw sequential decoding"] > 0
-    assert figures["decoded for each frame read"] >= 1
+    assert figures["decoded for each frame delivered"] == 1  # every frame of our files is a key frame
 
 
 def test_wrong_frames_are_not_timed(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,14 +43,6 @@ def test_wrong_frames_are_not_timed(capture: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Sequence, "read_frames", shifted)
     with pytest.raises(LCAError, match="Loader and plain PyAV"):
         loader.measure_loader(options(capture))
-
-
-def test_pictures_to_decode_start_at_the_key_picture(capture: Path) -> None:
-    sequence = Dataset(capture).sequences()[0]
-    camera = next(iter(sequence.cameras))
-    assert loader.decoded_pictures((sequence, camera, (0,))) == 1
-    assert loader.decoded_pictures((sequence, camera, (0, 8))) == 2  # keys are 8 pictures apart
-    assert loader.decoded_pictures((sequence, camera, tuple(range(12)))) == 12
 
 
 def test_raw_frames_go_round(capture: Path) -> None:

@@ -184,7 +184,7 @@ def test_missing_wrong_and_damaged_data_sets(tmp_path, counter):
         sequence.read_frames("front", [12])
     (folder / "masks/front.mkv").write_bytes(b"")
     with pytest.raises(DataError, match="missing or empty"):
-        Dataset(tmp_path)
+        Dataset(tmp_path).sequences()
     header = json.loads((tmp_path / "dataset.json").read_text())
     (tmp_path / "dataset.json").write_text(json.dumps({**header, "version": 2}))
     with pytest.raises(DataError, match="layout version 2 but this program reads version 1"):

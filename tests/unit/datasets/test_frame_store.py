@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,10 +20,12 @@ class CountedSequence:
         self.signals = SimpleNamespace(person_boxes={}, face_boxes={})
         self.requests: list[tuple[str, list[int]]] = []
 
-    def read_frames(self, camera: str, frames: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    def iterate_rgba(self, camera: str, frames: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         self.requests.append((camera, frames))
-        images = np.stack([np.full((30, 40, 3), 10 * frame, np.uint8) for frame in frames])
-        return images, np.full(images.shape[:3], 255, np.uint8)
+        for frame in frames:
+            rgba = np.full((30, 40, 4), 10 * frame, np.uint8)
+            rgba[..., 3] = 255
+            yield frame, rgba
 
 
 def greys(crops) -> list[int]:
@@ -40,7 +43,7 @@ def test_frames_come_in_order_and_are_decoded_once():
 
 def test_the_bound_is_kept_and_the_oldest_go_first():
     one = FrameStore((8, 8), (4, 4), 10**6).get(CountedSequence(), [Shot("a", 0)])[0].nbytes
-    assert one == 8 * 8 * 4 + 9 * 4
+    assert one == 8 * 8 * 4 + 9 * 4  # box aside
     store, sequence = FrameStore((8, 8), (4, 4), 3 * one), CountedSequence()
     for frame in (0, 1, 2, 0, 3):
         store.get(sequence, [Shot("a", frame)])
