@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CLEAR = 0.05  # pixels with less person than this show the colour behind it
+CLEAR = 0.02  # pixels with less person than this show the colour behind it
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def color_behind(images_BN3HW: Tensor, matte_BN1HW: Tensor | None) -> Tensor:
     """
     if matte_BN1HW is None:
         return images_BN3HW.new_ones(*images_BN3HW.shape[:2], 3)
-    weight = (1 - matte_BN1HW / CLEAR).clamp(min=0)
+    weight = (1 - matte_BN1HW / CLEAR).clamp(min=0) ** 2
     total = weight.sum(dim=(-2, -1))
     color = (images_BN3HW * weight).sum(dim=(-2, -1)) / total.clamp(min=1e-6)
     return torch.where(total > 1e-3, color, torch.ones_like(color))

@@ -35,7 +35,7 @@ def compress(images_n3HW: Tensor, quality_n: Tensor) -> Tensor:
     height, width = images_n3HW.shape[-2:]
     to_ycc, to_rgb, cosines, tables = _constants(images_n3HW.device)
     percent = torch.where(quality_n < 50, 5000 / quality_n.clamp(min=1), 200 - 2 * quality_n)
-    steps = (tables * percent[:, None, None, None] / 100).clamp(min=1) / 255  # (n, 3, 8, 8)
+    steps = (tables * percent[:, None, None, None] / 100).round().clamp(1, 255) / 255  # (n, 3, 8, 8)
     padded = functional.pad(images_n3HW - 0.5, (0, -width % 8, 0, -height % 8), mode="replicate")
     colors = torch.einsum("ij,njhw->nihw", to_ycc, padded)
     blocks = colors.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)  # n 3 h w 8 8

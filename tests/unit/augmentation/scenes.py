@@ -102,4 +102,4 @@ def _lighting(frames: int, rand) -> Lighting:  # type: ignore[no-untyped-def]
 def _ellipse(height: int, width: int) -> torch.Tensor:
     """A soft mask in the middle."""
     y, x = (torch.linspace(-1, 1, count) for count in (height, width))
-    return torch.sigmoid(12 * (0.7 - (x[None] ** 2 + y[:, None] ** 2).sqrt()))[None]
+    return torch.sigmoid(40 * (0.75 - (x[None] ** 2 + y[:, None] ** 2).sqrt()))[None]
