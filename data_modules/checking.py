@@ -82,7 +82,11 @@ def _batches_are_valid(module: pl.LightningDataModule, batches: list[Batch]) -> 
             if tensor.requires_grad:
                 yield f"{name} requires gradients; data must not."
             unit = any(word in name for word in ("body_", "face_BV3hw", "targets.images", "targets.masks"))
-            if unit and tensor.is_floating_point() and not 0 <= float(tensor.min()) <= float(tensor.max()) <= 1:
+            if (
+                unit
+                and tensor.is_floating_point()
+                and not 0 <= float(tensor.min()) <= float(tensor.max()) <= 1
+            ):
                 yield f"{name} must lie in [0, 1]."
         if not bool(batch.references.view_mask_BV.any(1).all()):
             yield f"A row of subject {batch.subjects[0]!r} has no reference view."

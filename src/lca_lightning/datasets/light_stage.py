@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from lca_lightning.batch import Driving, Lighting
-from lca_lightning.datasets.crops import PERSON_MARGIN, expand_to_aspect
+from lca_lightning.datasets.crops import FrameCrop, cut_values
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import Shot
 from lca_lightning.datasets.samples import SampleBuilder
@@ -34,7 +33,7 @@ class LightStageBuilder(SampleBuilder):
         rows = interpolate_signals(sequence.signals, fitted_T, np.array(frames, int))
         return Driving(*(torch.from_numpy(row.astype(np.float32))[None] for row in rows))
 
-    def lighting(self, sequence: Sequence, targets: tuple[Shot, ...]) -> Lighting:
+    def lighting(self, sequence: Sequence, targets: tuple[Shot, ...], crops: list[FrameCrop]) -> Lighting:
         """Lamps and linear pictures of the targets, with albedo and normals where the sequence has them.
 
         Raises:
@@ -43,32 +42,38 @@ class LightStageBuilder(SampleBuilder):
         lights = require_lights(sequence)
         frames = [shot.frame for shot in targets]
         positions_L3 = torch.from_numpy(np.asarray(lights.positions_L3, np.float32))
-        layers = {name: self._layer(sequence, targets, name) for name in sequence.layers}
+        layers = {name: _cut_layer(sequence, targets, crops, name) for name in sequence.layers}
         return Lighting(
             positions_BTL3=positions_L3.expand(1, len(frames), -1, -1).clone(),
             intensities_BTL3=torch.from_numpy(np.asarray(lights.intensities_TL3[frames], np.float32))[None],
             reference_distance_B=torch.tensor([lights.reference_distance], dtype=torch.float32),
             fully_lit_BT=torch.from_numpy(lights.fully_lit_T[frames].astype(bool))[None],
-            linear_images_BT3HW=self._layer(sequence, targets, "linear"),
+            linear_images_BT3HW=_cut_layer(sequence, targets, crops, None),
             albedo_BT3HW=layers.get("albedo"),
             normals_BT3HW=_unit(layers["normal"]) if "normal" in layers else None,
         )
 
-    def _layer(self, sequence: Sequence, targets: tuple[Shot, ...], name: str) -> Tensor:
-        """Linear pictures or true values, cut as the targets are, ``(1, T, 3, H, W)``."""
-        found: dict[Shot, np.ndarray] = {}
-        for camera in dict.fromkeys(shot.camera for shot in targets):
-            shots = [shot for shot in dict.fromkeys(targets) if shot.camera == camera]
-            frames = [shot.frame for shot in shots]
-            if name == "linear":
-                pictures = _linear_pictures(sequence, camera, frames)
-            else:
-                pictures = sequence.read_layer(camera, name, frames)
-            boxes = sequence.signals.person_boxes[camera]
-            for shot, picture in zip(shots, pictures, strict=True):
-                found[shot] = cut_linear(picture, boxes[shot.frame], self.store.image_size)
-        stacked = np.stack([found[shot] for shot in targets])
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2)[None].contiguous()
+
+def _cut_layer(
+    sequence: Sequence, targets: tuple[Shot, ...], crops: list[FrameCrop], layer: str | None
+) -> Tensor:
+    """True values, or linear pictures for None, cut as the targets are, ``(1, T, 3, H, W)``."""
+    found: dict[Shot, np.ndarray] = {}
+    boxes = dict(zip(targets, crops, strict=True))
+    for camera in dict.fromkeys(shot.camera for shot in targets):
+        shots = [shot for shot in boxes if shot.camera == camera]
+        frames = [shot.frame for shot in shots]
+        if layer is None:
+            pictures = _linear_pictures(sequence, camera, frames)
+        else:
+            pictures = sequence.read_layer(camera, layer, frames)
+        for shot, picture in zip(shots, pictures, strict=True):
+            crop = boxes[shot]
+            assert crop.box is not None  # cuts of a frame store have one
+            size = (crop.mask_HW.shape[0], crop.mask_HW.shape[1])
+            found[shot] = cut_values(np.ascontiguousarray(picture, np.float32), crop.box, size)
+    stacked = np.stack([found[shot] for shot in targets])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2)[None].contiguous()
 
 
 def require_lights(sequence: Sequence) -> StageLights:
@@ -99,37 +104,6 @@ def _unit(normals_BT3HW: Tensor) -> Tensor:
     """Normals at length 1 where the person is, 0 elsewhere; averaging at edges shortens them."""
     length = normals_BT3HW.norm(dim=2, keepdim=True)
     return torch.where(length > 0.1, normals_BT3HW / length.clamp(min=1e-6), torch.zeros_like(length))
-
-
-def cut_linear(image_HW3: np.ndarray, person_box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cut values of any range as :func:`.crop_frame` cuts the picture; 0 outside it.
-
-    Args:
-        image_HW3: float32.
-        person_box: ``(4,)`` pixels; NaN takes the whole picture.
-        size: Height and width of the cut in pixels.
-
-    Returns:
-        ``(h, w, 3)`` float32.
-    """
-    height, width = image_HW3.shape[:2]
-    known = bool(np.isfinite(person_box).all())
-    box = person_box if known else np.array([0, 0, width, height], float)
-    box = expand_to_aspect(box, size[1] / size[0], PERSON_MARGIN if known else 0.0)
-    left, top = int(np.floor(box[0])), int(np.floor(box[1]))
-    right, bottom = max(int(np.ceil(box[2])), left + 1), max(int(np.ceil(box[3])), top + 1)
-    padded = np.zeros((bottom - top, right - left, 3), np.float32)
-    window = image_HW3[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    y, x = max(-top, 0), max(-left, 0)
-    padded[y : y + window.shape[0], x : x + window.shape[1]] = window
-    relative = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    channels = [
-        Image.fromarray(np.ascontiguousarray(padded[..., channel])).resize(
-            (size[1], size[0]), Image.Resampling.BILINEAR, box=relative
-        )
-        for channel in range(3)
-    ]
-    return np.stack([np.asarray(channel, np.float32) for channel in channels], -1)
 
 
 def interpolate_signals(

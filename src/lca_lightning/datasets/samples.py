@@ -49,14 +49,15 @@ class SampleBuilder:
         Returns:
             A batch with ``B = 1``.
         """
+        crops = self.store.get(sequence, targets)
         return Batch(
             references=self._references(reference_sequence or sequence, references),
             driving=self.driving(sequence, [shot.frame for shot in targets]),
-            targets=self._targets(sequence, targets),
+            targets=_targets(sequence, targets, crops),
             identity_BI=torch.from_numpy(sequence.signals.identity_I)[None].float(),
             subjects=(sequence.subject,),
             frames=(tuple(f"{sequence.id}/{shot.camera}/{shot.frame:06d}" for shot in targets),),
-            lighting=self.lighting(sequence, targets),
+            lighting=self.lighting(sequence, targets, crops),
         )
 
     def driving(self, sequence: Sequence, frames: list[int]) -> Driving:
@@ -65,22 +66,24 @@ class SampleBuilder:
         rows = (signals.rotations_TJ3, signals.translation_T3, signals.expression_TE, signals.gaze_T8)
         return Driving(*(torch.from_numpy(np.asarray(row[frames], np.float32))[None] for row in rows))
 
-    def lighting(self, sequence: Sequence, targets: tuple[Shot, ...]) -> Lighting | None:
+    def lighting(
+        self, sequence: Sequence, targets: tuple[Shot, ...], crops: list[FrameCrop]
+    ) -> Lighting | None:
         """Known light of the targets, one row; None here."""
         return None
 
     def _references(self, sequence: Sequence, shots: tuple[Shot, ...]) -> References:
         return stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
 
-    def _targets(self, sequence: Sequence, shots: tuple[Shot, ...]) -> Targets:
-        crops = self.store.get(sequence, shots)
-        w2c_T44 = np.stack([sequence.cameras[shot.camera].w2c_44 for shot in shots])
-        return Targets(
-            images_BT3HW=torch.stack([to_float(crop.image_HW3) for crop in crops])[None],
-            masks_BT1HW=torch.stack([to_float(crop.mask_HW) for crop in crops])[None],
-            w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
-            K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
-        )
+
+def _targets(sequence: Sequence, shots: tuple[Shot, ...], crops: list[FrameCrop]) -> Targets:
+    w2c_T44 = np.stack([sequence.cameras[shot.camera].w2c_44 for shot in shots])
+    return Targets(
+        images_BT3HW=torch.stack([to_float(crop.image_HW3) for crop in crops])[None],
+        masks_BT1HW=torch.stack([to_float(crop.mask_HW) for crop in crops])[None],
+        w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
+        K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
+    )
 
 
 def stack_references(

@@ -58,9 +58,7 @@ def moved(batch: Batch, number: int) -> Batch:
 
 def noisy(batch: Batch, number: int) -> Batch:
     references = batch.references
-    return replace(
-        batch, references=replace(references, body_BV3HW=references.body_BV3HW * torch.rand(1))
-    )
+    return replace(batch, references=replace(references, body_BV3HW=references.body_BV3HW * torch.rand(1)))
 
 
 def learned(batch: Batch, number: int) -> Batch:
@@ -130,5 +128,3 @@ class Unpicklable(SpoiledModule):
 def test_unpicklable_data_is_found(capture: Path) -> None:
     failed = failed_rules(Unpicklable(str(capture), test_views=2, test_targets=2, **SMALL))
     assert any("survives pickling' cannot be tried" in text for text in failed), failed
-
-
