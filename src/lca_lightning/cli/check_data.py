@@ -90,5 +90,5 @@ def run(namespace: argparse.Namespace) -> None:
             if namespace.report
             else f"; `lca check-data {namespace.root} --report report.html` shows pictures"
         )
-        raise DataError(f"{namespace.root} has {errors} errors{told}.")
+        raise DataError(f"{namespace.root} has {errors} error{'s' if errors > 1 else ''}{told}.")
     print(f"{namespace.root} can be used; next: lca show-data {namespace.root}")

@@ -41,7 +41,11 @@ def schema_violations(name: str, values: Any) -> list[str]:
     errors = sorted(
         Draft202012Validator(read_schema(name)).iter_errors(values), key=lambda error: error.json_path
     )
-    return [f"{error.json_path.removeprefix('$.')}: {_shorten(error.message)}" for error in errors[:_MOST]]
+    return [f"{_place(error.json_path)}{_shorten(error.message)}" for error in errors[:_MOST]]
+
+
+def _place(json_path: str) -> str:
+    return "" if json_path == "$" else f"{json_path.removeprefix('$.')}: "
 
 
 def _shorten(message: str, most: int = 160) -> str:

@@ -83,12 +83,6 @@ class CameraCheck:
         seen_T = np.array([share[frame] > 0 for frame in frames])
         self._in_view = check_person_in_view(camera.name, depth_TV, inside_TV, seen_T, self._findings)
         self._result.overlaps = measure_overlaps(body, camera, masks)
-        overlap = self._result.median_overlap
-        if self._in_view and overlap is not None and overlap < self._options.minimum_iou:
-            least = self._options.minimum_iou
-            what = f"mask and reprojected rig overlap by an IoU of {overlap:.2f}, below {least:g}"
-            way_out = "look at the outlines in the report: camera, pose and mask must agree"
-            self._findings.error("overlap", what, way_out, camera.name)
 
     def sign_pictures(self, pictures: dict[int, np.ndarray], masks: dict[int, np.ndarray]) -> None:
         """Remember what the sampled pictures look like."""
@@ -148,15 +142,24 @@ class CameraCheck:
             self._result.offset_end = later + slope * (self._sequence.frames - 1 - second)
         elif measured:
             self._result.offset_begin = measured[0][1]
-        self._report_offsets()
 
-    def _report_offsets(self) -> None:
+    def report(self) -> None:
+        """Say where overlap and timing are not good enough; a wrong timing explains a low overlap."""
+        overlap, least = self._result.median_overlap, self._options.minimum_iou
+        low = self._in_view and overlap is not None and overlap < least
+        if not self._report_offsets() and low:
+            what = f"mask and reprojected rig overlap by an IoU of {overlap:.2f}, below {least:g}"
+            way_out = "look at the outlines in the report: camera, pose and mask must agree"
+            self._findings.error("overlap", what, way_out, self._result.name)
+
+    def _report_offsets(self) -> bool:
+        """Report pictures that are early or late; whether they are so by a frame or more."""
         begin, end, drift = self._result.offset_begin, self._result.offset_end, self._result.drift
         if begin is None:
-            return
+            return False
         worst = max(abs(begin), abs(end if end is not None else begin))
         if worst < _WARN_FRAMES:
-            return
+            return False
         late = "late" if begin + (end if end is not None else begin) > 0 else "early"
         what = f"the pictures are {abs(begin):.1f} frames off the rig at the beginning"
         if end is not None:
@@ -166,3 +169,4 @@ class CameraCheck:
         report = self._findings.error if worst >= _WRONG_FRAMES else self._findings.warning
         way_out = "shift this camera's frames, or resample a video that runs at another rate"
         report("synchronisation", what, way_out, self._result.name)
+        return worst >= _WRONG_FRAMES

@@ -111,17 +111,24 @@ def _list_leftovers(root: Path, findings: Findings) -> None:
 
 
 def _results(tasks: list[_Task], options: CheckOptions) -> Iterator[SequenceResult]:
-    """Results in the order they are ready."""
+    """Results in the order they are ready; a crash or a hang is a finding."""
     if not options.jobs:
         yield from map(_check_task, tasks)
         return
-    for task, outcome in run_tasks(_check_task, tasks, options.jobs, options.seconds):
+    for task, outcome in run_tasks(_check_task, tasks, options.jobs, options.seconds, use_one_thread):
         if isinstance(outcome, Failure):
             findings = Findings(task.folder.name)
             what = f"the check did not finish: {outcome}"
             findings.error("decoding", what, "a file is damaged so that decoding fails; make it again")
             outcome = SequenceResult(task.folder.name, findings=findings.all)
         yield outcome
+
+
+def use_one_thread() -> None:
+    """One thread a process: the processes already fill the cores."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _check_task(task: _Task) -> SequenceResult:

@@ -18,7 +18,11 @@ class Failure(Exception):
 
 
 def run_tasks(
-    work: Callable[[Task], Any], tasks: Sequence[Task], jobs: int, seconds: float
+    work: Callable[[Task], Any],
+    tasks: Sequence[Task],
+    jobs: int,
+    seconds: float,
+    prepare: Callable[[], object] | None = None,
 ) -> Iterator[tuple[Task, Any]]:
     """Do tasks in processes of their own, several side by side.
 
@@ -27,11 +31,13 @@ def run_tasks(
         tasks: To do.
         jobs: Processes side by side.
         seconds: Time limit of one task.
+        prepare: Called once in each new process; importable by name.
 
     Yields:
         Each task with what ``work`` returned, or with a `Failure`, in the order they end.
     """
-    waiting, workers = list(reversed(tasks)), [_Worker[Task](work) for _ in range(min(jobs, len(tasks)))]
+    waiting = list(reversed(tasks))
+    workers = [_Worker[Task](work, prepare) for _ in range(min(jobs, len(tasks)))]
     try:
         while waiting or any(worker.busy for worker in workers):
             for worker in workers:
@@ -52,8 +58,8 @@ def run_tasks(
 class _Worker(Generic[Task]):
     """One process; started at its first task, and again after it was lost."""
 
-    def __init__(self, work: Callable[[Task], Any]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[Task], Any], prepare: Callable[[], object] | None) -> None:
+        self._work, self._prepare = work, prepare
         self._context: SpawnContext = get_context("spawn")
         self._process: Any = None
         self._task: Task | None = None
@@ -64,7 +70,9 @@ class _Worker(Generic[Task]):
         fresh = self._process is None
         if fresh:
             self.pipe, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=_serve, args=(theirs, self._work), daemon=True)
+            self._process = self._context.Process(
+                target=_serve, args=(theirs, self._work, self._prepare), daemon=True
+            )
             self._process.start()
             theirs.close()
         self.pipe.send(task)
@@ -104,11 +112,10 @@ class _Worker(Generic[Task]):
         self._process = None
 
 
-def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
+def _serve(pipe: Connection, work: Callable[[Any], Any], prepare: Callable[[], object] | None) -> None:
     """Do tasks until the other end closes."""
-    import torch
-
-    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
     while True:
         try:
             task = pipe.recv()

@@ -174,6 +174,7 @@ def _check_camera(
         check.draw_thumbnails(pictures, masks)
         if videos["mask"] and options.synchronisation:
             check.measure_offsets(choose_stretches(result.frames), videos["mask"])
+        check.report()
         for label, video in videos.items():
             if video is not None and (options.full or label not in ("video", "mask")):
                 video.read_all() if options.full else video.read(frames)

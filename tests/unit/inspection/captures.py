@@ -14,7 +14,7 @@ from lca_lightning.geometry.cameras import intrinsics_from_field_of_view, orbit_
 from lca_lightning.rendering.mesh import mesh_silhouette
 from lca_lightning.rig.rig import Rig, RigPose
 
-FRAMES, HEIGHT, WIDTH, FPS = 48, 160, 120, 20.0
+FRAMES, HEIGHT, WIDTH, FPS = 24, 160, 120, 20.0
 Timing = Callable[[str, float], float]
 
 
@@ -65,7 +65,11 @@ def write_moving_capture(
     Returns:
         ``root``.
     """
-    w2c_C44 = orbit_cameras(cameras, torch.tensor([0.0, 0.9, 0.0]), 3.4, 0.1).double().numpy()
+    w2c_C44 = (
+        orbit_cameras(cameras, rig.template_vertices_V3.mean(0) * torch.tensor([0.0, 1, 0]), 3.4, 0.1)
+        .double()
+        .numpy()
+    )
     K_33 = intrinsics_from_field_of_view(0.7, WIDTH, HEIGHT).double().numpy()
     records = [CameraRecord(f"cam{index}", WIDTH, HEIGHT, K_33, w2c) for index, w2c in enumerate(w2c_C44)]
     for number, (subject, split) in enumerate(subjects.items()):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lca_lightning.inspection import CheckOptions, DatasetResult, check_dataset
+from lca_lightning.inspection.dataset_check import check_dataset
+from lca_lightning.inspection.results import CheckOptions, DatasetResult
 from lca_lightning.rig.anny import AnnyRig
 from tests.unit.inspection.captures import write_moving_capture
 

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lca_lightning.datasets.video import VideoWriter
-from lca_lightning.inspection import CheckOptions
+from lca_lightning.inspection.results import CheckOptions
 from tests.unit.inspection.captures import FPS, FRAMES, HEIGHT, WIDTH
 
 ANN, BOB = "ann_take", "bob_take"
@@ -168,8 +168,8 @@ BREAKS: dict[str, tuple[Change, set[tuple[str, ...]]]] = {
     ),
     "sheared rotation": (set_w2c(lambda w2c: w2c @ np.diag([1.02, 1, 1, 1])), one("cameras", "cam1")),
     "camera of another resolution": (
-        camera(lambda values: values.update(K=(2 * np.array(values["K"]) * [[1], [1], [0.5]]).tolist())),
-        one("cameras", "cam1"),
+        camera(lambda values: values.update(K=(np.array(values["K"]) * [[1.5], [1.5], [1]]).tolist())),
+        one("overlap", "cam1"),
     ),
     "camera without a matrix": (
         camera(lambda values: values.pop("K") and None),

@@ -1,0 +1,197 @@
+"""A contact sheet of a data set: a row per sequence, a picture per camera and moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lca_lightning.datasets.migration import sequence_folders
+from lca_lightning.datasets.reader import open_dataset
+from lca_lightning.datasets.sequence import Sequence
+from lca_lightning.errors import LCAError, UsageError
+from lca_lightning.inspection.body import PosedBody, rig_of
+from lca_lightning.inspection.drawing import draw_outlines
+from lca_lightning.inspection.overlap import resize_mask, scaled_camera
+from lca_lightning.writing import write_atomically
+
+_GAP, _TITLE, _LABEL = 6, 24, 16
+_PAPER, _INK, _FAINT, _RED = (250, 250, 248), (30, 30, 30), (110, 110, 110), (190, 40, 30)
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class SheetOptions:
+    """What a contact sheet shows.
+
+    Args:
+        sequences: Most rows; spread evenly over the data set.
+        frames: Pictures per row; they run through the cameras and through time together.
+        overlay: Draw the outlines of mask (red) and reprojected rig (blue).
+        height: Of every picture in pixels.
+    """
+
+    sequences: int = 8
+    frames: int = 6
+    overlay: bool = False
+    height: int = 200
+
+    def __post_init__(self) -> None:
+        if min(self.sequences, self.frames) < 1 or self.height < 32:
+            raise UsageError(
+                "A contact sheet needs at least one sequence, one frame and pictures of at least 32 pixels."
+            )
+
+
+@dataclass
+class _Row:
+    """A sequence's title and its labelled pictures; without pictures the title says why."""
+
+    title: str
+    pictures: list[tuple[str, np.ndarray]]
+
+
+def write_contact_sheet(
+    root: Path | str,
+    path: Path | str,
+    options: SheetOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a contact sheet of a data set.
+
+    Args:
+        root: A data set's folder, plain or packed.
+        path: The picture to write, ``.jpg`` or ``.png``.
+        options: What it shows.
+        progress: Called with the rows done and all rows.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: The suffix is another.
+        DataError: There is no data set, or the file cannot be written. A broken sequence becomes a row that
+            says so.
+    """
+    path, options = Path(path), options or SheetOptions()
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"A contact sheet is a picture that ends in {', '.join(SUFFIXES)}, not {path.name}.")
+    rig_name, openers = _sequences(Path(root))
+    chosen = np.unique(np.linspace(0, len(openers) - 1, min(options.sequences, len(openers))).astype(int))
+    rows = []
+    for place in chosen:
+        name, open_sequence = openers[place]
+        try:
+            rows.append(_row(open_sequence(), rig_name, options))
+        except LCAError as error:
+            rows.append(_Row(f"{name}: {error}", []))
+        if progress is not None:
+            progress(len(rows), len(chosen))
+    sheet = _draw(rows, f"{Path(root).name}: {len(chosen)} of {len(openers)} sequences", options)
+    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
+    return write_atomically(path, lambda temporary: sheet.save(temporary, format=kind, quality=90))
+
+
+def _sequences(root: Path) -> tuple[str, list[tuple[str, Callable[[], Sequence]]]]:
+    """The rig's name, and a way to open each sequence; one broken sequence does not close the others."""
+    folders = sequence_folders(root)
+    if not folders:
+        dataset = open_dataset(root)
+        ids = [str(name) for name in dataset.index.ids_N]
+        return dataset.rig, [(ids[n], lambda n=n: dataset.sequence(n)) for n in range(len(ids))]  # type: ignore
+    from lca_lightning.datasets.records import read_dataset_header
+
+    openers = [(folder.name, lambda folder=folder: Sequence(folder)) for folder in folders]
+    return str(read_dataset_header(root)["rig"]), openers  # type: ignore[return-value]
+
+
+def _row(sequence: Sequence, rig_name: str, options: SheetOptions) -> _Row:
+    cameras = list(sequence.cameras)
+    cells = [
+        (
+            cameras[
+                place * len(cameras) // options.frames
+                if len(cameras) >= options.frames
+                else place % len(cameras)
+            ]
+        )
+        for place in range(options.frames)
+    ]
+    frames = _moments(sequence, options.frames)
+    body = PosedBody(rig_of(rig_name), sequence.signals) if options.overlay else None
+    facts = f"{len(cameras)} cameras, {sequence.frame_count} frames at {sequence.fps:g}/s, {sequence.color}"
+    if sequence.layers:
+        facts += f", layers {' '.join(sequence.layers)}"
+    title = f"{sequence.id}: {sequence.subject}, {sequence.split}, {facts}"
+    pictures = [
+        (_label(sequence, camera, frame), _picture(sequence, camera, frame, body, options.height))
+        for camera, frame in zip(cells, frames, strict=True)
+    ]
+    return _Row(title, pictures)
+
+
+def _moments(sequence: Sequence, count: int) -> list[int]:
+    """Frames spread over the sequence; in a light stage every other one is lit from everywhere."""
+    frames = np.linspace(0, sequence.frame_count - 1, count).astype(int)
+    lights = sequence.signals.lights
+    if lights is not None:
+        for place in range(count):
+            alike = np.flatnonzero(np.asarray(lights.fully_lit_T, bool) == (place % 2 == 0))
+            if len(alike):
+                frames[place] = alike[np.abs(alike - frames[place]).argmin()]
+    return [int(frame) for frame in frames]
+
+
+def _label(sequence: Sequence, camera: str, frame: int) -> str:
+    lights = sequence.signals.lights
+    label = f"{camera}, frame {frame}"
+    if lights is None:
+        return label
+    if lights.fully_lit_T[frame]:
+        return f"{label}, fully lit"
+    burning = int((np.asarray(lights.intensities_TL3[frame]).max(1) > 0).sum())
+    return f"{label}, {burning} of {len(lights.positions_L3)} lights"
+
+
+def _picture(sequence: Sequence, camera: str, frame: int, body: PosedBody | None, height: int) -> np.ndarray:
+    """One picture at the sheet's height, with outlines where there is a body to draw."""
+    images, masks = sequence.read_frames(camera, [frame])
+    record = sequence.cameras[camera]
+    width = max(1, round(record.width * height / record.height))
+    image = np.asarray(Image.fromarray(images[0]).resize((width, height), Image.Resampling.LANCZOS))
+    if body is None:
+        return image
+    rig = None
+    if body.fits_rig and body.usable()[frame]:
+        K_33, rig_height, rig_width = scaled_camera(record, max(width, height))
+        drawn = body.silhouette(frame, record.w2c_44, K_33, rig_height, rig_width)
+        rig = resize_mask(drawn.astype(np.uint8) * 255, width, height) >= 128
+    return draw_outlines(image, resize_mask(masks[0], width, height) >= 128, rig)
+
+
+def _draw(rows: list[_Row], heading: str, options: SheetOptions) -> Image.Image:
+    font, small = ImageFont.load_default(size=14), ImageFont.load_default(size=11)
+    pitch = _TITLE + options.height + _LABEL + _GAP
+    widths = [sum(image.shape[1] + _GAP for _, image in row.pictures) for row in rows]
+    heights = [pitch if row.pictures else _TITLE + _GAP for row in rows]
+    sheet = Image.new("RGB", (max(640, *widths) + 2 * _GAP, _TITLE + sum(heights) + 2 * _GAP), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, _GAP), heading, _FAINT, font)
+    for row, top in zip(rows, _tops(heights), strict=True):
+        draw.text((_GAP, top + 3), row.title, _INK if row.pictures else _RED, font)
+        left = _GAP
+        for label, image in row.pictures:
+            sheet.paste(Image.fromarray(image), (left, top + _TITLE))
+            draw.text((left, top + _TITLE + options.height + 1), label, _FAINT, small)
+            left += image.shape[1] + _GAP
+    return sheet
+
+
+def _tops(heights: list[int]) -> Iterator[int]:
+    top = _TITLE + _GAP
+    for height in heights:
+        yield top
+        top += height
