@@ -27,8 +27,8 @@ from lca_lightning.errors import ConfigError
 class LCADataModule(pl.LightningDataModule):
     """Serves `Batch`es; subclasses say where samples come from.
 
-    A subclass gives ``rig``, ``training_source`` and ``evaluation_sets``. Its own options are arguments of its
-    constructor; it passes the others on as ``**options``.
+    A subclass gives ``rig``, ``training_source`` and ``evaluation_sets``. Its own options are arguments of
+    its constructor; it passes the others on as ``**options``.
 
     Args:
         batch_size: Samples of one process in a step.

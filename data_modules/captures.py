@@ -26,6 +26,8 @@ from lca_lightning.datasets.splits import (
 )
 from lca_lightning.errors import ConfigError, DataError
 
+_REFERENCES, _TARGETS = ReferencePolicy(), TargetPolicy()
+
 
 class CaptureDataModule(LCADataModule):
     """Serves batches of one data set of our layout: a folder, a pack, or either in a bucket.
@@ -63,8 +65,8 @@ class CaptureDataModule(LCADataModule):
     def __init__(
         self,
         root: str,
-        references: ReferencePolicy = ReferencePolicy(),
-        targets: TargetPolicy = TargetPolicy(),
+        references: ReferencePolicy = _REFERENCES,
+        targets: TargetPolicy = _TARGETS,
         fraction: float | None = None,
         subjects: int | None = None,
         splits: dict[str, float] | None = None,
@@ -109,8 +111,8 @@ class CaptureDataModule(LCADataModule):
         """Open the data set and check that the stage has something to work on.
 
         Raises:
-            DataError: The root is missing (says how to get data), a subject is in two splits, or the stage has
-                no usable sequence.
+            DataError: The root is missing (says how to get data), a subject is in two splits, or the stage
+                has no usable sequence.
         """
         self._opened = None
         if stage in ("fit", None):
@@ -168,7 +170,7 @@ class CaptureDataModule(LCADataModule):
         )
 
     def evaluation_sets(self, stage: str) -> dict[str, data.Dataset[Batch]]:
-        """Fixed samples of split ``val`` (else ``test``) or ``test``, else of what training sequences hold out.
+        """Fixed samples of split ``val`` (else ``test``) or ``test``, else of what training holds out.
 
         Where cameras and frames are held out, validation looks at the held-out cameras in the frames of
         training, so that no validated frame is tested.

@@ -94,7 +94,7 @@ def _batches_are_valid(module: pl.LightningDataModule, batches: list[Batch]) -> 
 
 def _the_same_in_every_run(module: pl.LightningDataModule, batches: list[Batch]) -> Iterator[str]:
     if not _equal(_take(module), batches):
-        yield "A second look at the training data gives other batches; draw from the seed and the number only."
+        yield "A second look at the training data gives other batches; draw from seed and number only."
 
 
 def _resuming_continues(module: pl.LightningDataModule, batches: list[Batch]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _processes_share_the_work(module: pl.LightningDataModule, batches: list[Batc
     for first, second in zip(*parts, strict=False):
         views = [batch.references.body_BV3HW.shape[1] for batch in (first, second)]
         if views[0] != views[1]:
-            yield f"Two processes of a run have {views[0]} and {views[1]} views in one step; draw them by step."
+            yield f"Two processes of a run have {views[0]} and {views[1]} views in a step; draw them by step."
             break
     if parts[0] and _equal(parts[0], parts[1]):
         yield "Two processes of a run get the same samples; use module.trainer.global_rank and world_size."

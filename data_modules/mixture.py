@@ -20,9 +20,9 @@ class MixtureDataModule(LCADataModule):
     """Samples of several sources in fixed proportions (LCA section 3.2; its baseline of mixed data).
 
     The paper pretrains on in-the-wild videos, upper-body videos with rich expressions and full-body videos
-    with broad motion; its mixed baseline adds studio data. Which source gives a sample depends on the seed and
-    the sample's number alone. Sizes, views, targets and loading processes are the mixture's own, whatever its
-    sources say; everything else is each source's. Validation and test go over all sources in turn.
+    with broad motion; its mixed baseline adds studio data. Which source gives a sample depends on the seed
+    and the sample's number alone. Sizes, views, targets and loading processes are the mixture's own, whatever
+    its sources say; everything else is each source's. Validation and test go over all sources in turn.
 
     Args:
         sources: Data modules by name.
@@ -95,13 +95,13 @@ class MixtureDataModule(LCADataModule):
         """
         named = self.hparams["evaluate"]
         if named is not None:
-            return {named: samples for samples in self.sources[named].evaluation_sets(stage).values()}
+            return self.sources[named].evaluation_sets(stage)
         found: dict[str, data.Dataset[Batch]] = {}
         missing: DataError | None = None
         for name, source in self.sources.items():
             try:
-                for samples in source.evaluation_sets(stage).values():
-                    found[name] = samples
+                for key, samples in source.evaluation_sets(stage).items():
+                    found[f"{name}/{key}"] = samples
             except DataError as error:
                 missing = missing or error
         if not found and missing is not None:
@@ -126,8 +126,8 @@ class MixtureDataModule(LCADataModule):
         for name, other in others:
             if other != rig:
                 raise ConfigError(
-                    f"The sources {first} and {name} are for different rigs, {rig!r} and {other!r}; mix data of "
-                    "one rig."
+                    f"The sources {first} and {name} are for different rigs, {rig!r} and {other!r}; mix "
+                    "data of one rig."
                 )
 
     def _check_people(self) -> None:

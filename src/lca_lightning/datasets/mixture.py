@@ -31,7 +31,8 @@ def normalized_weights(names: list[str], weights: Mapping[str, float] | None) ->
     for name, weight in given.items():
         if name not in names:
             raise ConfigError(
-                f"data.init_args.weights names the unknown source {name!r}; the sources are {', '.join(names)}."
+                f"data.init_args.weights names the unknown source {name!r}; the sources are "
+                f"{', '.join(names)}."
             )
         if not weight >= 0 or not np.isfinite(weight):
             raise ConfigError(f"data.init_args.weights.{name} must not be negative, got {weight}.")

@@ -94,8 +94,8 @@ def draw_shots(
     """References and targets of a training sample (LCA section 3.2).
 
     One camera: both are different frames of it. Several: unless the policy says otherwise, some cameras give
-    references and others targets, at other moments. With too few frames there are fewer references and targets
-    repeat; where one moment is all there is, cameras still differ.
+    references and others targets, at other moments. With too few frames there are fewer references and
+    targets repeat; where one moment is all there is, cameras still differ.
 
     Args:
         seed: Of the run.

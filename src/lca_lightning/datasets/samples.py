@@ -134,7 +134,7 @@ class SampleSource(ABC):
 
     @abstractmethod
     def sample(self, number: int, views: int) -> Batch:
-        """Sample ``number`` of an endless stream, with up to ``views`` reference views: a batch of one row."""
+        """Sample ``number`` of an endless stream, up to ``views`` reference views: a batch of one row."""
 
 
 class TrainingSamples(data.Dataset[Batch]):

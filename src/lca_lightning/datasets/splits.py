@@ -43,8 +43,8 @@ def check_no_leak(subjects_N: np.ndarray, splits_N: np.ndarray, where: str) -> N
         subject = subjects_S[leaking[0]]
         splits = " and ".join(name for name, seen in zip(SPLITS, seen_SP[leaking[0]], strict=True) if seen)
         raise DataError(
-            f"Subject {str(subject)!r} of {where} has sequences in the splits {splits}; give all sequences of "
-            "a person the same split."
+            f"Subject {str(subject)!r} of {where} has sequences in the splits {splits}; give all sequences "
+            "of a person the same split."
         )
 
 

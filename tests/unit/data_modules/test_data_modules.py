@@ -7,6 +7,7 @@ import torch
 from lca_data_modules import InTheWildDataModule, StudioDataModule
 from lca_lightning.batch import Batch
 from lca_lightning.errors import ConfigError, DataError
+from tests.unit.data_modules.conftest import write_sequence
 
 SMALL = dict(image_size=(64, 48), face_size=(32, 32), steps_per_epoch=6)
 
@@ -175,3 +176,85 @@ def test_data_errors_say_the_way_out(tmp_path, studio_root, wild_root):
         )
     with pytest.raises(DataError, match="All cameras .* held out"):
         StudioDataModule(str(studio_root), test_cameras=("cam0", "cam1", "cam2", "cam3")).setup("fit")
+
+
+def test_splits_and_subsets_by_subject(wild_root):
+    """Ann has two sequences and Bob one; Xia and Yan are stored as test."""
+    module = InTheWildDataModule(str(wild_root), subjects=1, **SMALL)
+    module.setup("fit")
+    (only,) = module.training_subjects()
+    assert {name for batch in module.train_dataloader() for name in batch.subjects} == {only}
+    module = InTheWildDataModule(
+        str(wild_root), splits={"val": 0.5}, split_seed=split_seed(wild_root), **SMALL
+    )
+    module.setup("fit")
+    (trained,), (validated,) = (
+        module.training_subjects(),
+        module.dataset.index.subjects_N[module.positions("val")][:1],
+    )
+    assert {trained, validated} == {"ann", "bob"} and module.evaluation_subjects()[-2:] == ["xia", "yan"]
+    assert {batch.subjects[0] for batch in module.val_dataloader()} == {validated}
+    assert {batch.subjects[0] for batch in module.test_dataloader()} == {"xia", "yan"}
+
+
+def split_seed(root) -> int:
+    """The first seed that gives one of two people to each split."""
+    for seed in range(50):
+        try:
+            InTheWildDataModule(str(root), splits={"val": 0.5}, split_seed=seed, **SMALL).setup("fit")
+        except DataError:
+            continue
+        return seed
+    raise AssertionError("no seed divides them")
+
+
+def test_a_subject_in_two_splits_and_an_empty_split_are_refused(tmp_path, wild_root):
+    write_sequence(tmp_path, "a", subject="ann")
+    with pytest.raises(DataError, match="gives split 'val' none of the 1 subjects"):
+        InTheWildDataModule(str(tmp_path), splits={"val": 1e-6}, **SMALL).setup("fit")
+    write_sequence(tmp_path, "b", subject="ann", split="test")
+    with pytest.raises(DataError, match="Subject 'ann' of .* has sequences in the splits train and test"):
+        InTheWildDataModule(str(tmp_path), **SMALL).setup("fit")
+    with pytest.raises(ConfigError, match="fraction must be above 0 and at most 1, got -0.5"):
+        InTheWildDataModule(str(wild_root), fraction=-0.5)
+
+
+def test_validation_can_be_limited_to_a_few_sequences(wild_root):
+    module = InTheWildDataModule(str(wild_root), val_sequences=1, **SMALL)
+    module.setup("validate")
+    assert len({batch.subjects for batch in module.val_dataloader()}) == 1
+
+
+def test_every_data_set_draws_its_samples(wild_root, studio_root):
+    for module in (InTheWildDataModule(str(wild_root), **SMALL), StudioDataModule(str(studio_root), **SMALL)):
+        module.setup("fit")
+        samples = module.train_dataloader().dataset
+        picture = samples.plot(samples[0])
+        assert picture.mode == "RGB" and picture.width > 2 * 48 and picture.height > 2 * 64
+        pixels = np.asarray(picture).reshape(-1, 3)
+        assert (pixels == (0, 220, 90)).all(1).sum() > 60  # the outline of the mask
+        assert np.array_equal(np.asarray(module.plot(samples[0])), np.asarray(picture))
+    assert module.plot(Batch.collate([samples[0], samples[1]])).height > picture.height
+
+
+def test_nothing_is_opened_before_it_is_drawn(wild_root, monkeypatch):
+    module = InTheWildDataModule(str(wild_root), **SMALL)
+    source = module.training_source()
+    opened = []
+    read = module.dataset.sequence
+    monkeypatch.setattr(
+        module.dataset, "sequence", lambda position: opened.append(position) or read(position)
+    )
+    assert source.positions_K.tolist() == [0, 1, 2] and not opened
+    source.draw(0, 1)
+    assert len(set(opened)) == 1
+
+
+def test_a_sequence_without_usable_frames_gives_way_to_the_next(tmp_path):
+    for name in ("a", "b", "c"):
+        write_sequence(tmp_path, name, subject=name)
+    module = InTheWildDataModule(str(tmp_path), **SMALL)
+    source = module.training_source()
+    source.dataset.sequence(1).signals.frame_valid_T[:] = False
+    drawn = [source.draw(number, 1)[0].sequence.id for number in range(30)]
+    assert set(drawn) == {"a", "c"} and drawn.count("c") > drawn.count("a")

@@ -1,4 +1,4 @@
-"""Several sources in one run: shares, seeds, shared options, evaluation of each, and what does not go together."""
+"""Several sources in one run: shares, shared options, evaluation, and what does not go together."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_one_moment_seen_by_several_cameras_can_be_drawn():
 
 @pytest.mark.parametrize("views", [2, 4, 8])
 def test_far_apart_views_are_preferred_but_not_always(views):
-    """Sixteen cameras on a ring: with the policy the closest two views are far apart, without it they are not."""
+    """Sixteen cameras on a ring: the closest two views are far apart with the policy, not without."""
     take = make_take(16, 30, yaw_CT=ring(16, 30))
 
     def spread_of(far_apart: float) -> np.ndarray:
