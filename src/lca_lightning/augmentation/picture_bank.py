@@ -36,7 +36,7 @@ class PictureBank:
         paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not paths:
             raise DataError(
-                f"{folder} holds no PNG, JPEG or WebP file; model.augmentation.background.pictures needs some."
+                f"{folder} holds no PNG, JPEG or WebP file for model.augmentation.background.pictures."
             )
         chosen = [
             paths[index * len(paths) // min(keep, len(paths))] for index in range(min(keep, len(paths)))

@@ -14,6 +14,7 @@ from lca_lightning.augmentation.draws import draw_uniform, spread
 from lca_lightning.batch import Batch, Lighting, References, Targets
 
 OUTSIDE = 0.5  # grey of targets where the new frame leaves the picture, as where a cut does
+EDGE = 0.1  # a mask above this at the edge of a picture means that the person goes on beyond it
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,43 @@ def reframe(
     device = batch.identity_BI.device
     references = batch.references
     if bodies.moves:
-        references = _reframe_bodies(references, bodies.to(device), behind_body)
+        frames = keep_cut_people_cut(bodies.to(device), references.body_mattes_BV1HW)
+        references = _reframe_bodies(references, frames, behind_body)
     if faces.moves:
-        references = _reframe_faces(references, faces.to(device), behind_face)
+        frames = keep_cut_people_cut(faces.to(device), references.face_mattes_BV1hw)
+        references = _reframe_faces(references, frames, behind_face)
     lighting = batch.lighting
     moved = batch.targets
     if targets.moves:
-        frames = targets.to(device)
+        frames = keep_cut_people_cut(targets.to(device), moved.masks_BT1HW)
         moved = _reframe_targets(moved, frames, OUTSIDE if lighting is None else 0.0)
         lighting = None if lighting is None else _reframe_lighting(lighting, frames)
     return replace(batch, references=references, targets=moved, lighting=lighting)
+
+
+def keep_cut_people_cut(frames: Frames, masks_BN1HW: Tensor | None) -> Frames:
+    """Change frames so that a side on which the person leaves the picture stays outside.
+
+    Else a leg that a picture cuts off would end in mid-picture, and its mask with it.
+
+    Args:
+        frames: On the masks' device.
+        masks_BN1HW: Person masks in [0, 1]; None where unknown, then no side moves inwards.
+
+    Returns:
+        Frames whose factor grows to 1 where needed, and whose offsets are clamped.
+    """
+    scale, offset = frames.scale_BN2, frames.offset_BN2
+    if masks_BN1HW is None:
+        near = far = torch.ones_like(scale, dtype=torch.bool)
+    else:
+        across, along = (masks_BN1HW.amax(dim=(2, dim)) > EDGE for dim in (3, 4))  # columns, rows
+        near = torch.stack([across[..., 0], along[..., 0]], -1)
+        far = torch.stack([across[..., -1], along[..., -1]], -1)
+    grown = torch.where((near & far).any(-1, keepdim=True), scale.clamp(min=1), scale)
+    offset = offset - 0.5 * (grown - scale)  # about the middle
+    offset = torch.where(near, offset.clamp(max=0), offset)
+    return Frames(grown, torch.where(far, torch.maximum(offset, 1 - grown), offset))
 
 
 def resample(images_BNCHW: Tensor, frames: Frames, size: tuple[int, int] | None = None) -> Tensor:

@@ -10,7 +10,14 @@ from torch.nn import functional
 
 from lca_lightning.augmentation.backdrop import color_behind
 from lca_lightning.augmentation.configuration import ReframingConfig
-from lca_lightning.augmentation.reframing import Frames, draw_frames, reframe, reframe_intrinsics, resample
+from lca_lightning.augmentation.reframing import (
+    Frames,
+    draw_frames,
+    keep_cut_people_cut,
+    reframe,
+    reframe_intrinsics,
+    resample,
+)
 from lca_lightning.errors import ConfigError
 from lca_lightning.geometry.cameras import project_points
 from lca_lightning.rig.anny import AnnyRig
@@ -106,6 +113,31 @@ def test_outside_is_backdrop_grey_or_dark_and_never_person(rig: AnnyRig) -> None
             torch.testing.assert_close(middle, torch.ones_like(middle))
             exact = resample(batch.lighting.linear_images_BT3HW, shrunk)
             assert torch.equal(cut.lighting.linear_images_BT3HW, exact)
+
+
+def test_people_whom_the_picture_cuts_off_never_end_in_mid_picture() -> None:
+    frames = draw_frames(OFTEN, "3/0/0", [0], "targets", 200, crops=True)
+    free = keep_cut_people_cut(frames, torch.zeros(1, 200, 1, HEIGHT, WIDTH))
+    assert torch.equal(free.scale_BN2, frames.scale_BN2) and torch.equal(free.offset_BN2, frames.offset_BN2)
+    for sides in (("bottom",), ("left", "bottom"), ("left", "right"), ("top", "bottom", "left", "right")):
+        mask = torch.zeros(1, 200, 1, HEIGHT, WIDTH)
+        mask[..., 10:20, 8:16] = 1
+        places = {"top": (0, 8), "bottom": (-1, 8), "left": (10, 0), "right": (10, -1)}
+        for side in sides:
+            mask[(..., *places[side])] = 1
+        kept = keep_cut_people_cut(frames, mask)
+        near = -kept.offset_BN2 / kept.scale_BN2  # old places of the new picture's sides
+        far = (1 - kept.offset_BN2) / kept.scale_BN2
+        outside = {"left": near[..., 0] < -1e-5, "top": near[..., 1] < -1e-5}
+        outside |= {"right": far[..., 0] > 1 + 1e-5, "bottom": far[..., 1] > 1 + 1e-5}
+        for side, shows in outside.items():
+            assert shows.any() != (side in sides), (sides, side)
+        assert torch.equal(kept.scale_BN2[..., 0], kept.scale_BN2[..., 1])  # pixels stay square
+        assert torch.equal(kept.scale_BN2, frames.scale_BN2) == (
+            len(sides) < 2 or sides == ("left", "bottom")
+        )
+    unknown, everywhere = (keep_cut_people_cut(frames, one) for one in (None, torch.ones(1, 200, 1, 8, 6)))
+    assert torch.equal(unknown.offset_BN2, everywhere.offset_BN2)
 
 
 def test_draws_keep_their_probabilities_and_ranges() -> None:
