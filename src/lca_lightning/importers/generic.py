@@ -227,8 +227,8 @@ def _resized(camera: CalibratedCamera, size: tuple[int, int]) -> CalibratedCamer
     factors = size[0] / camera.width, size[1] / camera.height
     if abs(factors[0] / factors[1] - 1) > 0.005:
         raise DataError(
-            f"Camera {camera.name} is calibrated for {camera.width}x{camera.height} pictures but its pictures are "
-            f"{size[0]}x{size[1]}, of another shape; calibrate the pictures as they are, or use lca preprocess."
+            f"Camera {camera.name} is calibrated for {camera.width}x{camera.height} pictures, but they "
+            f"are {size[0]}x{size[1]}, of another shape; calibrate them as they are, or use lca preprocess."
         )
     return camera.adapted(factors, (0.0, 0.0), size)
 
@@ -268,7 +268,8 @@ def _family_body(path: Path, indices: list[int]) -> SmplBody:
         kind, joints = _POSES[poses.shape[1]]
     except Exception as error:  # numpy and zipfile each raise their own kind
         raise DataError(
-            f"{path} must hold poses (72, 156 or 165 values a frame), betas and trans for every frame ({error})."
+            f"{path} must hold poses (72, 156 or 165 values a frame), betas and trans for every frame "
+            f"({error})."
         ) from error
     pose = poses.reshape(len(indices), -1, 3)
     hands = None if kind == "smpl" else pose[:, -30:]

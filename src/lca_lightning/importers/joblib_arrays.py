@@ -15,9 +15,10 @@ from lca_lightning.errors import DataError
 class _ArrayRecord:
     """Stands for joblib's note that an array's bytes follow."""
 
-    def __init__(self, *_: Any) -> None:
-        self.shape: tuple[int, ...] = ()
-        self.order, self.dtype, self.numpy_array_alignment_bytes = "C", np.dtype("f8"), None
+    shape: tuple[int, ...] = ()
+    order: str = "C"
+    dtype: Any = np.dtype("f8")
+    numpy_array_alignment_bytes: int | None = None  # older files do not align
 
 
 _KNOWN: dict[tuple[str, str], Any] = {

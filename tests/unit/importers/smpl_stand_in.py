@@ -19,6 +19,7 @@ _JOINT_OF = {
     "head": "head", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist", "hand": "finger3-1",
     "jaw": "head", "eye": "eye",
 }  # fmt: skip
+_SHIFT = np.array([0.0, -0.3, 0.05])
 _PARENT = {
     "left_hip": "pelvis", "right_hip": "pelvis", "spine1": "pelvis", "left_knee": "left_hip",
     "right_knee": "right_hip", "spine2": "spine1", "left_ankle": "left_knee", "right_ankle": "right_knee",
@@ -66,6 +67,9 @@ def stand_in_arrays(rig: AnnyRig, kind: str, seed: int = 0) -> dict[str, Any]:
             name: rig.posed_vertices(identity + step * torch.eye(rig.identity_size)[index], pose)[0].numpy()
             for name, index, step in (("weight", 3, 0.2), ("height", 4, 0.2))
         }
+    # The real models' pelvis is not at their origin either, which tells turning about one from the other.
+    template, joints = template + _SHIFT, joints + _SHIFT
+    bodies = {name: body + _SHIFT for name, body in bodies.items()}
     used = [rig_joint(rig, name) for name in names]
     weights = _merge_weights(rig, names, used)
     regressor = np.stack([_regress(template, joints[joint]) for joint in used])
