@@ -89,7 +89,7 @@ def _add_estimation(group: Any) -> None:
         "--clip-score",
         default="photographic",
         metavar="NAME",
-        help="what a clip must pass: photographic (default, drops drawn and rendered people), none, module:Class",
+        help="what a clip must pass: photographic (default, drops drawn people), none, module:Class",
     )
     group.add_argument("--score-threshold", type=float, metavar="X", help="least score kept")
 
@@ -202,7 +202,7 @@ def _describe(summary: dict[str, Any]) -> str:
 
 
 class _Bars:
-    """One progress bar a stage of a single clip, opened when the stage first reports; one bar over many clips.
+    """One progress bar a stage of a single clip, opened when it first reports; one over many clips.
 
     Args:
         total: Number of clips.

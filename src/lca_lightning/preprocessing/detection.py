@@ -58,13 +58,18 @@ node {
 """
 
 
+def has_mediapipe() -> bool:
+    """Whether MediaPipe and OpenCV are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("mediapipe", "cv2"))
+
+
 def require_mediapipe() -> None:
     """Refuse to go on without the extra that detects people.
 
     Raises:
         MissingAssetError: Names the extra to install.
     """
-    if importlib.util.find_spec("mediapipe") is None or importlib.util.find_spec("cv2") is None:
+    if not has_mediapipe():
         raise MissingAssetError(
             "Finding people in pictures needs MediaPipe 0.10.21, which is not installed: "
             "pip install 'lca-lightning[mediapipe]'."

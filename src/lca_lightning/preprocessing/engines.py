@@ -142,8 +142,8 @@ class RayEngine:
                 self._ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise DeviceError(
-                f"No Ray cluster answers at {address or 'this machine'} ({str(error).splitlines()[0]}); start one "
-                "with `ray start --head`, or leave out --address to use this machine alone."
+                f"No Ray cluster answers at {address or 'this machine'} ({str(error).splitlines()[0]}); "
+                "one with `ray start --head`, or leave out --address to use this machine alone."
             ) from error
 
     @property

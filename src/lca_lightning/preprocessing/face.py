@@ -22,7 +22,11 @@ def landmark_face_boxes(face_TP3: FloatArray) -> FloatArray:
 
 
 def _square_boxes(points_TN2: FloatArray) -> FloatArray:
-    low, high = points_TN2.min(1), points_TN2.max(1)
+    # Some estimators know a few points of the mesh only.
+    known = np.isfinite(points_TN2)
+    low = np.where(known, points_TN2, np.inf).min(1)
+    high = np.where(known, points_TN2, -np.inf).max(1)
+    low[~known.any(1)] = high[~known.any(1)] = np.nan
     center, half = (low + high) / 2, 0.5 * (high - low).max(1, keepdims=True)
     return np.concatenate([center - half, center + half], 1)
 

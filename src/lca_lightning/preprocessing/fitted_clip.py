@@ -15,7 +15,12 @@ from lca_lightning.geometry.cameras import camera_center
 from lca_lightning.preprocessing.camera_matching import MatchReport, choose_size_rules, settle_orientations
 from lca_lightning.preprocessing.clip_detection import ClipDetections
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray
-from lca_lightning.preprocessing.monocular import choose_focal, hint_weights, place_world_landmarks
+from lca_lightning.preprocessing.monocular import (
+    choose_focal,
+    hint_weights,
+    lift_landmarks,
+    place_world_landmarks,
+)
 from lca_lightning.preprocessing.observations import Observations, join_landmarks, stature_pixels, to_tensor
 from lca_lightning.preprocessing.rig_fitting import FitSettings, Progress, RigFit, fit_clip
 from lca_lightning.preprocessing.sides import (
@@ -25,6 +30,7 @@ from lca_lightning.preprocessing.sides import (
     resolve_sides_over_time,
 )
 from lca_lightning.preprocessing.silhouette import SilhouetteImage, SilhouettePenalty, prepare_silhouette
+from lca_lightning.preprocessing.surface_fitting import fit_surfaces
 from lca_lightning.preprocessing.triangulation import triangulate
 from lca_lightning.rig.rig import Rig
 
@@ -50,12 +56,14 @@ class PreparedClip:
         detections: As found, sides exchanged where they were wrong.
         observations: What the rig is fitted to.
         report: How calibration and videos were brought together, plain values.
+        surfaces: World points of the body in each frame, metres, where another model knows it.
     """
 
     cameras: list[CalibratedCamera]
     detections: list[ClipDetections]
     observations: Observations
     report: dict[str, Any] = field(default_factory=dict)
+    surfaces: tuple[FloatArray | None, ...] = ()
 
     def with_cameras(self, w2c_C44: torch.Tensor) -> PreparedClip:
         """The same clip with its cameras at another place, ``(C, 4, 4)``; the report says how far away."""
@@ -195,6 +203,16 @@ def multiview_observations(
     return everything.cameras_kept(use)
 
 
+def _with_depth(detection: ClipDetections) -> ClipDetections:
+    """The same with rough metric landmarks where the estimator gave none."""
+    unknown = ~np.isfinite(detection.world_TP3).all((1, 2))
+    if not (unknown & detection.found_T).any():
+        return detection
+    lifted = lift_landmarks(detection.body_TP3, stature_pixels(detection.body_TP3))
+    world = np.where(unknown[:, None, None], lifted, detection.world_TP3)
+    return replace(detection, world_TP3=world)
+
+
 def prepare_monocular(
     name: str, detection: ClipDetections, camera: CalibratedCamera | None = None
 ) -> PreparedClip:
@@ -210,10 +228,11 @@ def prepare_monocular(
     """
     fixed = _exchanged(detection, resolve_sides_over_time(detection.body_TP3))
     report: dict[str, Any] = {}
-    if camera is None:
+    if camera is None:  # flat guesses say nothing about the lens: the default stays without true depth
         focal, errors = choose_focal(fixed.body_TP3, fixed.world_TP3, fixed.width, fixed.height)
         camera = pinhole_camera(name, fixed.width, fixed.height, focal)
         report["focal"] = {"pixels": round(focal, 1), "share_of_diagonal_tried": errors}
+    fixed = _with_depth(fixed)
     pixels, confidence, stature = _pixels_of([camera], [fixed])
     points, known = place_world_landmarks(
         pixels[0, :, :BODY_COUNT], confidence[0, :, :BODY_COUNT], fixed.world_TP3, camera
@@ -255,6 +274,8 @@ def fit_prepared(
         The fit, and the clip with its cameras where the fit moved them.
     """
     torch.set_num_threads(1)  # the tensors are small: more threads only wait for each other
+    if clip.surfaces:
+        return fit_surfaces(rig, clip.observations, list(clip.surfaces), progress=progress), clip
     images = silhouettes_of(clip)
     penalty = SilhouettePenalty(rig, images) if images else None
     if clip.observations.relative:

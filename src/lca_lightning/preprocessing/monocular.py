@@ -15,6 +15,39 @@ CLEARLY_BETTER = 0.9
 HIDDEN_WEIGHT = 0.03
 
 
+# Of an average adult, metres: stature, distances of the shoulders and of the hips.
+STATURE, SHOULDERS, HIPS = 1.7, 0.36, 0.22
+_LEFT_ARM, _RIGHT_ARM = [11, 13, 15, 17, 19, 21], [12, 14, 16, 18, 20, 22]
+_LEFT_LEG, _RIGHT_LEG = [23, 25, 27, 29, 31], [24, 26, 28, 30, 32]
+
+
+def lift_landmarks(body_TP3: FloatArray, stature_T: FloatArray) -> FloatArray:
+    """Rough metric landmarks where an estimator gives none: the trunk is turned, the rest stays flat.
+
+    The shoulders' distance in the picture says how far the trunk is turned from the camera, the nose to which
+    side. Limbs are as far away as the corner of the trunk they hang on, the head as the trunk's middle.
+
+    Args:
+        body_TP3: Landmarks in pixels with confidence, ``(T, 33, 3)``.
+        stature_T: Apparent stature in pixels.
+
+    Returns:
+        Metres about the hips, camera axes, ``(T, 33, 3)``; NaN where a body is not known.
+    """
+    scale = STATURE / stature_T[:, None, None]
+    flat = (body_TP3[..., :2] - body_TP3[:, 23:25, :2].mean(1, keepdims=True)) * scale
+    across = flat[:, 11] - flat[:, 12]
+    nose = flat[:, 0, 0] - flat[:, 11:13, 0].mean(1)
+    width = np.abs(across[:, 0])
+    depth = np.sqrt(np.clip(SHOULDERS**2 - width**2, 0.0, None))
+    # Of somebody who looks to the picture's right the camera sees the right side: the left is farther away.
+    left_away = 0.5 * np.sign(nose) * depth
+    share = np.zeros(body_TP3.shape[1])
+    share[_LEFT_ARM], share[_LEFT_LEG] = 1.0, HIPS / SHOULDERS
+    share[_RIGHT_ARM], share[_RIGHT_LEG] = -1.0, -HIPS / SHOULDERS
+    return np.concatenate([flat, (left_away[:, None] * share)[..., None]], 2)
+
+
 def place_world_landmarks(
     pixels_TP2: FloatArray, confidence_TP: FloatArray, world_TP3: FloatArray, camera: CalibratedCamera
 ) -> tuple[FloatArray, np.ndarray]:

@@ -27,7 +27,7 @@ Image = NDArray[np.uint8]
 
 
 class PhotographicScore:
-    """The mean of four statistics, each 0 for drawings and 1 for photographs; the median over frames counts."""
+    """The mean of four statistics, each 0 for drawings and 1 for photographs; the median over frames."""
 
     name = "photographic"
     threshold = 0.45

@@ -245,8 +245,8 @@ class _Run:
 def _taken(clip: Clip, entry: LedgerEntry) -> LedgerEntry:
     """Another video of that name was here before."""
     reason = (
-        f"name taken: the clip {clip.id} of this data set was made from {', '.join(entry.videos)}; rename the "
-        "video or choose another --out"
+        f"name taken: the clip {clip.id} of this data set was made from {', '.join(entry.videos)}; rename "
+        "the video or choose another --out"
     )
     videos = tuple(str(video) for video in clip.videos)
     return LedgerEntry(clip.id, DROPPED, videos, reason=reason, category="name taken")

@@ -1,4 +1,4 @@
-"""What runs in the place of the pipeline: it writes tiny sequences, and misbehaves when a clip's name says so."""
+"""In the place of the pipeline: writes tiny sequences, and misbehaves when a clip's name says so."""
 
 from __future__ import annotations
 
