@@ -1,4 +1,4 @@
-"""What a data set holds, one row a sequence, without opening any: in memory, in a file, and kept up to date."""
+"""What a data set holds, one row a sequence, without opening any: in memory and in a file beside it."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def save_arrays(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
 def folder_index(root: Path) -> SequenceIndex:
     """The index of a plain data set: read from its file, and only what has changed is read again.
 
-    A sequence is known by the time and size of its ``sequence.json``. Where the folder may not be written, the
-    index is built at every start.
+    A sequence is known by the time and size of its ``sequence.json``. Where the folder may not be written,
+    the index is built at every start.
 
     Args:
         root: The data set's folder.

@@ -31,6 +31,8 @@ class SequenceSource:
 
     index: SequenceIndex
     header: dict[str, Any]
+    window_groups: int | None = None  # chunks that :class:`.order.SampleOrder` should shuffle together
+    largest_open = OPEN_SEQUENCES
 
     def __init__(self) -> None:
         self._open: OrderedDict[int, Sequence] = OrderedDict()
@@ -68,7 +70,7 @@ class SequenceSource:
         position = int(position)
         if position not in self._open:
             self._open[position] = self._read(position)
-            while len(self._open) > OPEN_SEQUENCES:
+            while len(self._open) > self.largest_open:
                 self._open.popitem(last=False)
         self._open.move_to_end(position)
         return self._open[position]

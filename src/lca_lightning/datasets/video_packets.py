@@ -1,8 +1,8 @@
 """Where the pictures of an MP4 file lie in it, from its own tables (ISO/IEC 14496-12), without FFmpeg.
 
-FFmpeg decodes several pictures to open a file, and a seek for every picture read. The tables give the place of
-each compressed picture at once, so that a random frame costs one read and one decoded picture. Whatever is
-unusual about a file (other codecs, reordered or fragmented pictures, edits, rotation) is left to FFmpeg.
+FFmpeg decodes several pictures to open a file, and seeks for every picture read. The tables give the place
+of each compressed picture at once: a random frame costs one read and one decoded picture. Whatever is unusual
+about a file (other codecs, reordered or fragmented pictures, edits, rotation) is left to FFmpeg.
 """
 
 from __future__ import annotations
