@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lca_lightning.datasets.migration import sequence_folders
-from lca_lightning.datasets.reader import open_dataset
+from lca_lightning.datasets.records import read_dataset_header
 from lca_lightning.datasets.sequence import Sequence
 from lca_lightning.errors import LCAError, UsageError
 from lca_lightning.inspection.body import PosedBody, rig_of
 from lca_lightning.inspection.drawing import draw_outlines
 from lca_lightning.inspection.overlap import resize_mask, scaled_camera
+from lca_lightning.inspection.sources import is_packed, packed_header, sequence_places
 from lca_lightning.writing import write_atomically
 
 _GAP, _TITLE, _LABEL = 6, 24, 16
@@ -79,33 +79,22 @@ def write_contact_sheet(
     path, options = Path(path), options or SheetOptions()
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"A contact sheet is a picture that ends in {', '.join(SUFFIXES)}, not {path.name}.")
-    rig_name, openers = _sequences(Path(root))
-    chosen = np.unique(np.linspace(0, len(openers) - 1, min(options.sequences, len(openers))).astype(int))
+    name = str(root)
+    header = packed_header(name) if is_packed(name) else read_dataset_header(Path(root))
+    places = sequence_places(name)
+    count = min(options.sequences, len(places))
+    chosen = np.unique(np.linspace(0, len(places) - 1, count).astype(int)) if count else []
     rows = []
-    for place in chosen:
-        name, open_sequence = openers[place]
+    for number in chosen:
         try:
-            rows.append(_row(open_sequence(), rig_name, options))
+            rows.append(_row(Sequence(places[number].open()), str(header["rig"]), options))
         except LCAError as error:
-            rows.append(_Row(f"{name}: {error}", []))
+            rows.append(_Row(f"{places[number].name}: {error}", []))
         if progress is not None:
             progress(len(rows), len(chosen))
-    sheet = _draw(rows, f"{Path(root).name}: {len(chosen)} of {len(openers)} sequences", options)
+    sheet = _draw(rows, f"{Path(root).name}: {len(chosen)} of {len(places)} sequences", options)
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     return write_atomically(path, lambda temporary: sheet.save(temporary, format=kind, quality=90))
-
-
-def _sequences(root: Path) -> tuple[str, list[tuple[str, Callable[[], Sequence]]]]:
-    """The rig's name, and a way to open each sequence; one broken sequence does not close the others."""
-    folders = sequence_folders(root)
-    if not folders:
-        dataset = open_dataset(root)
-        ids = [str(name) for name in dataset.index.ids_N]
-        return dataset.rig, [(ids[n], lambda n=n: dataset.sequence(n)) for n in range(len(ids))]  # type: ignore
-    from lca_lightning.datasets.records import read_dataset_header
-
-    openers = [(folder.name, lambda folder=folder: Sequence(folder)) for folder in folders]
-    return str(read_dataset_header(root)["rig"]), openers  # type: ignore[return-value]
 
 
 def _row(sequence: Sequence, rig_name: str, options: SheetOptions) -> _Row:
@@ -177,7 +166,7 @@ def _draw(rows: list[_Row], heading: str, options: SheetOptions) -> Image.Image:
     pitch = _TITLE + options.height + _LABEL + _GAP
     widths = [sum(image.shape[1] + _GAP for _, image in row.pictures) for row in rows]
     heights = [pitch if row.pictures else _TITLE + _GAP for row in rows]
-    sheet = Image.new("RGB", (max(640, *widths) + 2 * _GAP, _TITLE + sum(heights) + 2 * _GAP), _PAPER)
+    sheet = Image.new("RGB", (max([640, *widths]) + 2 * _GAP, _TITLE + sum(heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), heading, _FAINT, font)
     for row, top in zip(rows, _tops(heights), strict=True):

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lca_lightning.datasets.files import FolderFiles
-from lca_lightning.datasets.migration import DRAFT, layout_number, migrate_header, sequence_folders
+from lca_lightning.datasets.migration import DRAFT, layout_number, migrate_header
 from lca_lightning.datasets.records import FORMAT_NAME, HOW_TO_GET_DATA, read_json
 from lca_lightning.datasets.schema_check import schema_violations
-from lca_lightning.errors import DataError
+from lca_lightning.errors import DataError, LCAError
 from lca_lightning.inspection.findings import Findings
 from lca_lightning.inspection.processes import Failure, run_tasks
 from lca_lightning.inspection.results import CheckOptions, DatasetResult, SequenceResult
 from lca_lightning.inspection.sequence_check import check_sequence
+from lca_lightning.inspection.sources import (
+    SequencePlace,
+    is_packed,
+    packed_header,
+    sequence_places,
+)
 from lca_lightning.inspection.splits import check_duplicates, check_splits
 
 Progress = Callable[[int, int, str], None]
@@ -26,7 +31,7 @@ _MOST_PICTURED = 200  # sequences whose thumbnails are kept when all is well wit
 class _Task:
     """One sequence to check."""
 
-    folder: Path
+    place: SequencePlace
     rig: str
     kind: str
     options: CheckOptions
@@ -38,7 +43,7 @@ def check_dataset(
     """Verify everything that can be verified of a data set.
 
     Args:
-        root: A data set's folder.
+        root: A data set's folder, a pack, or the address of a pack.
         options: How thorough to be.
         progress: Called with the number of sequences done, that of all, and the id of the one just done.
 
@@ -48,16 +53,18 @@ def check_dataset(
     Raises:
         DataError: There is no data set at that place, or its layout is newer than this program.
     """
-    root, options = Path(root), options or CheckOptions()
+    name, options = str(root), options or CheckOptions()
     findings = Findings()
-    header = _check_header(root, findings)
-    folders = sequence_folders(root)
-    if not folders:
+    packed = is_packed(name)
+    values = packed_header(name) if packed else _read_header(Path(root), findings)
+    header = _check_header(values, name, findings) if values else {}
+    places = sequence_places(name)
+    if not places:
         findings.error("layout", "the data set holds no finished sequence", HOW_TO_GET_DATA)
-    _list_leftovers(root, findings)
-    tasks = [
-        _Task(folder, str(header.get("rig", "")), str(header.get("kind", "")), options) for folder in folders
-    ]
+    if not packed:
+        _list_leftovers(Path(root), findings)
+    rig, kind = str(header.get("rig", "")), str(header.get("kind", ""))
+    tasks = [_Task(place, rig, kind, options) for place in places]
     sequences: list[SequenceResult] = []
     for result in _results(tasks, options):
         if len(sequences) >= _MOST_PICTURED and not result.findings:
@@ -70,27 +77,32 @@ def check_dataset(
     check_splits(sequences, findings)
     check_duplicates(sequences, findings)
     every = findings.all + [finding for sequence in sequences for finding in sequence.findings]
-    return DatasetResult(str(root), header, sequences, every)
+    return DatasetResult(name, header, sequences, every)
 
 
-def _check_header(root: Path, findings: Findings) -> dict[str, Any]:
-    """Values of ``dataset.json`` in the present layout; empty when unreadable."""
+def _read_header(root: Path, findings: Findings) -> dict[str, Any]:
+    """Values of ``dataset.json`` as they are; empty when unreadable."""
     if not root.is_dir():
         raise DataError(f"There is no data set folder {root}; {HOW_TO_GET_DATA}.")
     if not (root / "dataset.json").is_file() and not (root / "sequences").is_dir():
         raise DataError(f"{root} is not a data set (it has no dataset.json); {HOW_TO_GET_DATA}.")
     try:
-        header = read_json(root / "dataset.json")
+        return read_json(root / "dataset.json")
     except DataError as error:
         findings.error("layout", str(error).rstrip("."), "write it again, see docs/data_format.md")
         return {}
+
+
+def _check_header(header: dict[str, Any], root: str, findings: Findings) -> dict[str, Any]:
+    """Check the values of ``dataset.json`` and bring them to the present layout."""
     if header.get("format") != FORMAT_NAME:
         what = f"dataset.json does not say format {FORMAT_NAME!r}"
         findings.error("layout", what, "see docs/data_format.md")
         return header
     if layout_number(header) == DRAFT:
         what = "the layout is the draft of version 1, without consent and axes"
-        findings.warning("layout", what, f"lca migrate-data {root}")
+        again = "migrate the folder it was packed from and pack it again"
+        findings.warning("layout", what, again if is_packed(root) else f"lca migrate-data {root}")
     header = migrate_header(header)
     for violation in schema_violations("dataset", header):
         findings.error("layout", f"dataset.json, {violation}", "see docs/data_format.md")
@@ -117,10 +129,10 @@ def _results(tasks: list[_Task], options: CheckOptions) -> Iterator[SequenceResu
         return
     for task, outcome in run_tasks(_check_task, tasks, options.jobs, options.seconds, use_one_thread):
         if isinstance(outcome, Failure):
-            findings = Findings(task.folder.name)
+            findings = Findings(task.place.name)
             what = f"the check did not finish: {outcome}"
             findings.error("decoding", what, "a file is damaged so that decoding fails; make it again")
-            outcome = SequenceResult(task.folder.name, findings=findings.all)
+            outcome = SequenceResult(task.place.name, findings=findings.all)
         yield outcome
 
 
@@ -132,4 +144,10 @@ def use_one_thread() -> None:
 
 
 def _check_task(task: _Task) -> SequenceResult:
-    return check_sequence(FolderFiles(task.folder), task.rig, task.kind, task.options)
+    try:
+        files = task.place.open()
+    except LCAError as error:
+        findings = Findings(task.place.name)
+        findings.error("layout", str(error).rstrip("."), "pack the data again")
+        return SequenceResult(task.place.name, findings=findings.all)
+    return check_sequence(files, task.rig, task.kind, task.options)

@@ -116,6 +116,7 @@ class SequenceResult:
         has_body: Whether a fitted body came with it.
         cameras: One each.
         findings: Of this sequence.
+        origin: Sequence that it is a part of, in a pack; else its id.
         digests: Hash of each file of pictures, by its path inside the sequence.
         signatures: Of sampled masked pictures.
     """
@@ -128,6 +129,7 @@ class SequenceResult:
     has_body: bool = False
     cameras: dict[str, CameraResult] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    origin: str = ""
     digests: dict[str, str] = field(default_factory=dict)
     signatures: list[Signature] = field(default_factory=list)
 

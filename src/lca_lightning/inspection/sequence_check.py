@@ -66,6 +66,8 @@ def _check(
         return
     result.subject, result.split = str(description.get("subject", "")), str(description.get("split", ""))
     result.frames, result.fps = stated_counts(description)
+    part = description.get("part")
+    result.origin = str(part.get("sequence", "")) if isinstance(part, dict) else files.name
     _check_rights(description, findings)
     stated = description.get("cameras")
     stated = stated if isinstance(stated, dict) else {}

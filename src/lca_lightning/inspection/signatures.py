@@ -85,7 +85,7 @@ def find_repeated_footage(
             for band in range(_BANDS):
                 bucket = buckets[band, signature.code >> (band * _BAND_BITS) & (2**_BAND_BITS - 1)]
                 for other, candidate in bucket:
-                    if other != sequence.id and look_alike(candidate, signature):
+                    if _origin(known[other]) != _origin(sequence) and look_alike(candidate, signature):
                         matched[other, sequence.id].add((signature.camera, signature.frame))
                 if len(bucket) < _MOST_IN_A_BUCKET:
                     bucket.append((sequence.id, signature))
@@ -93,6 +93,11 @@ def find_repeated_footage(
         fewest = min(len(known[first].signatures), len(known[second].signatures))
         if len(pictures) >= max(min(_FEWEST, fewest), _LEAST_SHARE * fewest):
             yield known[first], known[second], len(pictures)
+
+
+def _origin(sequence: SequenceResult) -> str:
+    """Parts of one sequence in a pack show neighbouring frames: they look alike by right."""
+    return sequence.origin or sequence.id
 
 
 def find_equal_files(

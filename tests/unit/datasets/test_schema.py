@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from lca_lightning.datasets.format import CameraRecord, SequenceWriter, Signals, write_dataset_header
+from lca_lightning.datasets.format import (
+    CameraRecord,
+    SequenceWriter,
+    Signals,
+    StageLights,
+    write_dataset_header,
+)
 from lca_lightning.datasets.records import COLORS, CONSENTS, KINDS, LAYERS, SPLITS
 from lca_lightning.datasets.schema_check import SCHEMAS, read_schema, schema_violations
 
@@ -107,3 +113,16 @@ def test_departures_are_named_with_their_place(tmp_path: Path, name: str) -> Non
     violations = schema_violations("sequence", values)
     assert violations and any(place in violation for violation in violations)
     assert all(len(violation) < 260 for violation in violations)
+
+
+def test_the_page_names_every_key_and_array() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data_format.md").read_text()
+    camera = read_schema("sequence")["$defs"]["camera"]["properties"]
+    for key in (*(key for name in SCHEMAS for key in read_schema(name)["properties"]), *camera):
+        assert f"`{key}`" in page, key
+    rows = np.zeros((FRAMES, 1, 3), np.float32)
+    lights = StageLights(rows[0], rows, np.ones(FRAMES, bool))
+    per_camera = {name: {"x": rows} for name in ("face_boxes", "person_boxes", "sharpness")}
+    signals = Signals(rows, rows, rows, rows, rows, np.ones(FRAMES, bool), **per_camera, lights=lights)
+    for array in signals.to_arrays():
+        assert f"`{array.replace('/x', '/<camera>')}`" in page, array
