@@ -13,8 +13,8 @@ from lca_lightning.datasets.captures import HoldOut
 from lca_lightning.datasets.clips import ClipSource, DrawRule
 from lca_lightning.datasets.evaluation import EvaluationItem, EvaluationRule, evaluation_items
 from lca_lightning.datasets.frame_store import FrameStore
-from lca_lightning.datasets.opening import Sequences, open_dataset
 from lca_lightning.datasets.policies import ReferencePolicy, TargetPolicy
+from lca_lightning.datasets.reader import SequenceSource, open_dataset
 from lca_lightning.datasets.samples import EvaluationSamples, SampleBuilder, SampleSource
 from lca_lightning.datasets.sampling import spread
 from lca_lightning.datasets.splits import (
@@ -51,7 +51,7 @@ class CaptureDataModule(LCADataModule):
         background: Grey value in [0, 1] behind the person in references.
         frame_cache_mb: Bound on memory for cut frames, MiB, shared out to the loading processes.
         shuffle_chunks: In a pack, sequences are shuffled within runs of this many chunks, which bounds memory
-            and disk; None shuffles all.
+            and disk; None takes the pack's own number.
         reference_from_other_subject: In the test, take the references of the next subject instead.
         **options: Options of every data module.
 
@@ -79,7 +79,7 @@ class CaptureDataModule(LCADataModule):
         val_sequences: int | None = 64,
         background: float = 1.0,
         frame_cache_mb: int = 512,
-        shuffle_chunks: int | None = 64,
+        shuffle_chunks: int | None = None,
         reference_from_other_subject: bool = False,
         **options: Any,
     ) -> None:
@@ -87,7 +87,7 @@ class CaptureDataModule(LCADataModule):
         self._references = as_options(ReferencePolicy, references)
         self._targets = as_options(TargetPolicy, targets)
         self._hold_out = self.hold_out()
-        self._opened: tuple[Sequences, np.ndarray] | None = None
+        self._opened: tuple[SequenceSource, np.ndarray] | None = None
 
     def hold_out(self) -> HoldOut:
         """Cameras and frames kept from training."""
@@ -123,7 +123,7 @@ class CaptureDataModule(LCADataModule):
             self._items("val")
 
     @property
-    def dataset(self) -> Sequences:
+    def dataset(self) -> SequenceSource:
         """The data set, opened at first use."""
         return self._open()[0]
 
@@ -166,7 +166,7 @@ class CaptureDataModule(LCADataModule):
             self._builder(),
             self.draw_rule(),
             seed=self.hparams["seed"],
-            window_groups=self.hparams["shuffle_chunks"],
+            window_groups=self.hparams["shuffle_chunks"] or getattr(self.dataset, "window_groups", None),
         )
 
     def evaluation_sets(self, stage: str) -> dict[str, data.Dataset[Batch]]:
@@ -190,7 +190,7 @@ class CaptureDataModule(LCADataModule):
     def _subjects(self, positions: np.ndarray) -> list[str]:
         return [str(name) for name in np.unique(self.dataset.index.subjects_N[positions])]
 
-    def _open(self) -> tuple[Sequences, np.ndarray]:
+    def _open(self) -> tuple[SequenceSource, np.ndarray]:
         """The data set and the split of each sequence."""
         if self._opened is None:
             options = self.hparams

@@ -56,7 +56,7 @@ def with_plugins(words: list[str]) -> list[str]:
     """A command line in which ``--data NAME`` and ``--data.class_path NAME`` name plugins by their paths."""
     resolved = list(words)
     for place, word in enumerate(words):
-        for option in ("--data", "--data.class_path"):
+        for option in ("--data", "--data.class_path", "--data.help"):
             if word.startswith(f"{option}="):
                 resolved[place] = f"{option}={plugin_class_path(word.split('=', 1)[1])}"
             elif place and words[place - 1] == option:

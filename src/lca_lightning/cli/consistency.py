@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lca_lightning.datasets.opening import open_dataset
+from lca_lightning.datasets.reader import open_dataset
 from lca_lightning.errors import ConfigError
 
 

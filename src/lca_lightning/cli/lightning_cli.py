@@ -134,7 +134,7 @@ class LCALightningCLI(LightningCLI):
             if self.verb != "fit" or not named:
                 machine = [] if self.verb == "fit" else _THIS_MACHINE
                 words = ["--config", f"{FROM_CHECKPOINT}{given[-1]}", *machine, *words]
-        elif not named and not {"--help", "--print_config"} & set(words):
+        elif not named and not any(word.startswith(_SHOWS) for word in words):
             raise UsageError(_NO_RECIPE.format(verb=self.verb))
         try:
             self.config = parser.parse_args([self.verb, *words])
@@ -230,6 +230,7 @@ _THIS_MACHINE = [
     f"--trainer.{key}={value}"
     for key, value in {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}.items()
 ]
+_SHOWS = ("--help", "--print_config", "--data.help")
 _NO_RECIPE = "`lca {verb}` needs --config RECIPE or --ckpt_path FILE; `lca recipes` lists the recipes."
 
 

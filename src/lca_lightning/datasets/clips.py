@@ -11,8 +11,9 @@ import numpy as np
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.captures import HoldOut
 from lca_lightning.datasets.format import Sequence
-from lca_lightning.datasets.opening import SampleOrder, Sequences
+from lca_lightning.datasets.order import SampleOrder
 from lca_lightning.datasets.policies import ReferencePolicy, TargetPolicy, draw_shots
+from lca_lightning.datasets.reader import SequenceSource
 from lca_lightning.datasets.samples import SampleBuilder, SampleSource
 from lca_lightning.datasets.sampling import Draw, Take
 from lca_lightning.datasets.takes import make_take
@@ -68,7 +69,7 @@ class ClipSource(SampleSource):
 
     def __init__(
         self,
-        dataset: Sequences,
+        dataset: SequenceSource,
         positions: np.ndarray,
         hold_out: HoldOut,
         builder: SampleBuilder,
@@ -86,7 +87,9 @@ class ClipSource(SampleSource):
         self.positions_K = np.repeat(positions, cameras_N)
         starts_N = np.cumsum(cameras_N) - cameras_N
         self.cameras_K = np.arange(len(self.positions_K)) - np.repeat(starts_N, cameras_N)
-        self.order = SampleOrder(dataset.index.groups_N[self.positions_K], seed, window_groups)
+        groups_K = dataset.index.groups_N[self.positions_K]
+        packed = len(groups_K) > 0 and groups_K.max() > groups_K.min()
+        self.order = SampleOrder(groups_K, seed, window_groups if packed else None)
         self._takes: OrderedDict[int, Take | None] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -105,6 +108,8 @@ class ClipSource(SampleSource):
             DataError: No clip gives a sample.
         """
         place = self.order.position(number)
+        if self.order.window_groups is not None:
+            self.dataset.prefetch(self.order.upcoming(number))
         for _ in range(len(self.positions_K)):
             take = self._take(place)
             if take is not None:

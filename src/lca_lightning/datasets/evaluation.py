@@ -10,8 +10,8 @@ import numpy as np
 from lca_lightning.datasets.captures import HoldOut
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import Shot
-from lca_lightning.datasets.opening import Sequences
 from lca_lightning.datasets.policies import Candidates, ReferencePolicy
+from lca_lightning.datasets.reader import SequenceSource
 from lca_lightning.datasets.sampling import Take, spread
 from lca_lightning.datasets.takes import make_take
 from lca_lightning.errors import DataError
@@ -64,7 +64,7 @@ class EvaluationRule:
 
 
 def evaluation_items(
-    dataset: Sequences, positions: Collection[int], hold_out: HoldOut, rule: EvaluationRule
+    dataset: SequenceSource, positions: Collection[int], hold_out: HoldOut, rule: EvaluationRule
 ) -> list[EvaluationItem]:
     """Items of some sequences.
 
@@ -222,7 +222,7 @@ class _Fixed:
 
     @staticmethod
     def of(
-        dataset: Sequences,
+        dataset: SequenceSource,
         position: int,
         hold_out: HoldOut,
         near: list[str],

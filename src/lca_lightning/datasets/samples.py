@@ -15,8 +15,8 @@ from lca_lightning.datasets.crops import FrameCrop, replace_background, to_float
 from lca_lightning.datasets.evaluation import EvaluationItem
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import FrameStore, Shot
-from lca_lightning.datasets.opening import Sequences
 from lca_lightning.datasets.plotting import plot_sample
+from lca_lightning.datasets.reader import SequenceSource
 from lca_lightning.datasets.sampling import draw_view_count
 
 
@@ -184,7 +184,7 @@ class EvaluationSamples(data.Dataset[Batch]):
         builder: Reads them.
     """
 
-    def __init__(self, dataset: Sequences, items: list[EvaluationItem], builder: SampleBuilder) -> None:
+    def __init__(self, dataset: SequenceSource, items: list[EvaluationItem], builder: SampleBuilder) -> None:
         self.dataset, self.items, self.builder = dataset, items, builder
 
     def __len__(self) -> int:
