@@ -100,16 +100,9 @@ def test_help_documents_every_option_of_every_data_module(capsys: pytest.Capture
 @pytest.mark.slow
 def test_the_example_installs_and_trains(tmp_path: Path) -> None:
     site, photos = tmp_path / "site", tmp_path / "photos"
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-q",
-    ]
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "-q"]
+    if int(version("setuptools").split(".")[0]) >= 71:  # older ones cannot make wheels by themselves
+        install.append("--no-build-isolation")
     copy = tmp_path / "package"  # building leaves files behind
     subprocess.run(["cp", "-r", str(EXAMPLE), str(copy)], check=True)
     subprocess.run([*install, "--target", str(site), str(copy)], check=True, timeout=300)
@@ -123,16 +116,8 @@ def test_the_example_installs_and_trains(tmp_path: Path) -> None:
     options |= {"data.init_args.folder": photos, "data.init_args.image_size": "[64,48]"}
     options |= {"data.init_args.face_size": "[32,32]", "data.init_args.views": "[1,2]"}
     words = [f"--{name}={value}" for name, value in options.items()]
-    run = [
-        sys.executable,
-        "-m",
-        "lca_lightning",
-        "fit",
-        "--config",
-        "tiny/posttrain",
-        "--data",
-        "photo_folder",
-    ]
+    command = str(Path(sys.executable).with_name("lca"))
+    run = [command, "fit", "--config", "tiny/posttrain", "--data", "photo_folder"]
     folder = tmp_path / "run"
     subprocess.run([*run, *words, "--run_dir", str(folder)], check=True, env=environment, timeout=900)
     checkpoint = ["--ckpt_path", str(folder / "last.ckpt")]

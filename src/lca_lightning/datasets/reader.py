@@ -31,6 +31,7 @@ class SequenceSource:
 
     index: SequenceIndex
     header: dict[str, Any]
+    root: Any  # folder or address
     window_groups: int | None = None  # chunks that :class:`.order.SampleOrder` should shuffle together
     largest_open = OPEN_SEQUENCES
 

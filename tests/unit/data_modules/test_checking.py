@@ -128,3 +128,15 @@ class Unpicklable(SpoiledModule):
 def test_unpicklable_data_is_found(capture: Path) -> None:
     failed = failed_rules(Unpicklable(str(capture), test_views=2, test_targets=2, **SMALL))
     assert any("survives pickling' cannot be tried" in text for text in failed), failed
+
+
+def test_a_pack_is_read_like_the_folder_it_was_made_from(capture: Path, tmp_path: Path) -> None:
+    pytest.importorskip("litdata")
+    from lca_lightning.datasets.pack import pack_dataset
+
+    pack_dataset(capture, str(tmp_path / "pack"))
+    module = StudioDataModule(str(tmp_path / "pack"), test_views=2, test_targets=2, **SMALL)
+    check_data_module(module)
+    loaded, folder = module.dataset, StudioDataModule(str(capture), **SMALL).dataset
+    assert loaded.index.ids_N.tolist() == folder.index.ids_N.tolist()
+    assert sorted(module.training_subjects()) == ["ann", "bob", "cat"]
