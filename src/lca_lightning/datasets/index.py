@@ -84,7 +84,7 @@ class SequenceIndex:
 
 def save_arrays(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
     """Write a compressed ``.npz`` without pickled objects."""
-    np.savez_compressed(file, **arrays, allow_pickle=False)  # type: ignore[arg-type]
+    np.savez_compressed(file, **arrays, allow_pickle=False)
 
 
 def folder_index(root: Path) -> SequenceIndex:

@@ -272,7 +272,8 @@ def _send(bucket: Bucket, staging: Path, number: int) -> None:
 
 def _finish(dataset: Dataset, staging: Path, count: int, out: str) -> PackSummary:
     """Write litdata's index, the index of sequences and the description of the pack."""
-    rows, places, chunks, litdata_chunks = [], [], [], []
+    rows, places, litdata_chunks = [], [], []
+    chunks: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     whole: list[str] = []
     config: dict[str, Any] = {}

@@ -182,7 +182,10 @@ def copy_pictures(source: VideoSource, frames: range, fps: float) -> bytes:
     place_of = {frame: place for place, frame in enumerate(frames)}
     buffer, written = io.BytesIO(), 0
     suffix = Path(str(source)).suffix
-    with open_video(source) as container, av.open(buffer, "w", format=_FORMATS[suffix]) as out:
+    with (
+        open_video(source) as container,
+        av.open(buffer, "w", format=_FORMATS[suffix], options={"fflags": "+bitexact"}) as out,
+    ):
         stream = container.streams.video[0]
         copy = out.add_stream_from_template(stream)
         for frame, packet in _packets(source, container, frames, fps):

@@ -65,7 +65,7 @@ def open_video(path: VideoSource) -> InputContainer:
     if size == 0:
         raise VideoError(f"The video {path} is empty (0 bytes); copy or record it again.")
     try:
-        container = av.open(as_file(path))
+        container: InputContainer = av.open(as_file(path), "r")
     except (OSError, av.FFmpegError) as error:
         raise VideoError(
             f"{path} cannot be opened as a video, it is truncated or of another format; copy it again."

@@ -211,7 +211,7 @@ class VideoReader:
             content = self._bytes.read(int(table.offsets_N[place]), int(table.sizes_N[place]))
             if len(content) < table.sizes_N[place]:
                 break  # the end of a truncated file
-            packet = Packet(content)
+            packet = Packet(bytes(content))
             packet.pts = packet.dts = int(table.pts_N[place])
             packet.time_base = table.time_base
             yield packet
@@ -264,7 +264,9 @@ class VideoReader:
             matrix = self._table.matrix
         # PyAV before 17 converts by the file's matrix only where the (unused) matrix of the result differs
         matrices = ("ITU709", "ITU601") if matrix == BT709 else (None, None)
-        return self._reformatter.reformat(picture, None, None, layout, *matrices, threads=1)
+        return self._reformatter.reformat(
+            picture, format=layout, src_colorspace=matrices[0], dst_colorspace=matrices[1], threads=1
+        )
 
     def to_array(self, picture: VideoFrame, pixels: Pixels | None = None) -> np.ndarray:
         """A decoded picture as an upright array, ``(H, W, 3)`` or ``(H, W)``."""
@@ -276,7 +278,7 @@ class VideoReader:
         """A decoded picture as an upright writable array ``(H, W, 4)``, opaque, without a copy."""
         converted = self.reformat(picture, "rgba")
         plane = converted.planes[0]
-        pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size // 4, 4)
+        pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size // 4, 4)
         pixels = pixels[: converted.height, : converted.width]
         return np.rot90(pixels, round(picture.rotation / 90) % 4)
 
@@ -284,7 +286,7 @@ class VideoReader:
         """A decoded picture as an upright array ``(H, W)``, without a copy where it is grey already."""
         grey = picture if picture.format.name == "gray" else self.reformat(picture, "gray")
         plane = grey.planes[0]
-        pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: grey.height, : grey.width]
+        pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: grey.height, : grey.width]
         return np.rot90(pixels, round(picture.rotation / 90) % 4)
 
     def _report(self, stand_ins: dict[int, int]) -> None:
