@@ -36,6 +36,7 @@ class HuGe100KImporter(Importer):
     licence = "research only, DeepFashion part under its own licence"
     terms_url = "https://github.com/yiyuzhuang/IDOL"
     access = "download"
+    verified = True  # the one published sample; not its SMPL-X values
     kind = "studio"
     pixel_center = 0.5
     expects = "folders with param/NAME.npy and videos/NAME.mp4"

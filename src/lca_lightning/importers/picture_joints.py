@@ -1,4 +1,4 @@
-"""Joints found in a set's own pictures: detected in several cameras, then triangulated."""
+"""A body found in a set's own pictures: joints of several cameras triangulated, with the visual hull."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from tqdm import tqdm
 
 from lca_lightning.importers.picture_changes import PictureChange
 from lca_lightning.importers.selection import choose_cameras
-from lca_lightning.importers.source import FloatArray, Importer, JointsBody, SourceCamera, SourceTake
+from lca_lightning.importers.source import (
+    FloatArray,
+    Importer,
+    JointsBody,
+    MeshBody,
+    SourceCamera,
+    SourceTake,
+)
 from lca_lightning.importers.triangulated_joints import triangulate_joints
+from lca_lightning.importers.visual_hull import hull_points
 from lca_lightning.preprocessing.landmarks import BODY_LANDMARKS, PersonBox
 
 _CAMERAS, _SIDE = 8, 768  # cameras that are looked at, spread far apart, and their pictures' longer side
 _FARTHEST = 30.0  # pixels at a picture 1000 high: detections are less exact than annotations
 
 
-def joints_in_pictures(
+def body_in_pictures(
     importer: Importer, take: SourceTake, cameras: Sequence[SourceCamera], indices: Sequence[int]
-) -> JointsBody | None:
-    """Find the person's joints in the pictures of a take.
+) -> MeshBody | JointsBody | None:
+    """Find the person's joints, and the surface that the masks leave, in the pictures of a take.
 
     Args:
         importer: Reads the take.
@@ -30,7 +38,8 @@ def joints_in_pictures(
         indices: Frames that are imported.
 
     Returns:
-        MediaPipe's body joints in metres, NaN where fewer than two cameras agree; None with one camera only.
+        MediaPipe's body joints in metres, NaN where fewer than two cameras agree, with points on the visual
+        hull where at least four cameras look; None with one camera only.
 
     Raises:
         MissingAssetError: MediaPipe is not installed.
@@ -42,21 +51,34 @@ def joints_in_pictures(
     chosen = choose_cameras(cameras, [str(_CAMERAS)])
     changes = [PictureChange(camera, importer.pixel_center, _SIDE) for camera in chosen]
     seen: list[list[FloatArray | None]] = []
+    masks: list[list[NDArray[np.uint8]]] = []
     detector = PersonDetector()
     try:
         bar = tqdm(total=len(chosen) * len(indices), desc="joints", unit="picture", leave=False)
         for change in changes:
             found: list[FloatArray | None] = []
+            outlines: list[NDArray[np.uint8]] = []
             for image, mask in importer.frames(take, change.camera, indices):
                 if image.dtype == np.uint16:
                     image = _shown(image, take.linear_white)
-                found.append(_detect(detector, *change.apply(image, mask)))
+                shown, outline = change.apply(image, mask)
+                found.append(_detect(detector, shown, outline))
+                outlines.append(outline)
                 bar.update()
             seen.append(found)
+            masks.append(outlines)
         bar.close()
     finally:
         detector.close()
-    return _triangulated(changes, seen, len(indices))
+    joints = _triangulated(changes, seen, len(indices))
+    records = [change.record for change in changes]
+    hulls = [
+        hull_points(records, [outlines[frame] for outlines in masks], joints.positions_TP3[frame])
+        for frame in range(len(indices))
+    ]
+    if any(hull is None for hull in hulls):
+        return joints
+    return MeshBody("hull", np.stack([hull for hull in hulls if hull is not None]), joints)
 
 
 def _shown(deep_HW3: np.ndarray, linear_white: float) -> np.ndarray:

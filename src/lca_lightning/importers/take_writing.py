@@ -14,7 +14,7 @@ from lca_lightning.datasets.writer import SequenceWriter
 from lca_lightning.errors import DataError
 from lca_lightning.importers.body_fitting import fit_body
 from lca_lightning.importers.picture_changes import PictureChange
-from lca_lightning.importers.picture_joints import joints_in_pictures
+from lca_lightning.importers.picture_joints import body_in_pictures
 from lca_lightning.importers.selection import choose_cameras, choose_frames, sequence_name
 from lca_lightning.importers.source import BodySource, Importer, MeshBody, SourceCamera, SourceTake
 from lca_lightning.rig.loading import load_rig
@@ -179,9 +179,11 @@ def _signals(
     source = importer.body(take, indices)
     fitted, words = _fit(rig, source, frames, options)
     if fitted is None and options.fit == "pictures":
-        joints = joints_in_pictures(importer, take, cameras, indices)
-        if joints is not None:
-            found = replace(source, joints=joints) if isinstance(source, MeshBody) else joints
+        found = body_in_pictures(importer, take, cameras, indices)
+        if found is not None:
+            if isinstance(source, MeshBody):  # the set's own surface is better than one of the masks
+                joints = found.joints if isinstance(found, MeshBody) else found
+                found = replace(source, joints=joints)
             fitted, words = _fit(rig, found, frames, options)
             words += ", found in the pictures"
     signals = no_body(rig, frames) if fitted is None else fitted
