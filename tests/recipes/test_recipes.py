@@ -36,7 +36,8 @@ def test_recipe_resolves_to_sane_values(name: str, capsys: pytest.CaptureFixture
 
 
 def test_the_promised_overlays_are_there() -> None:
-    promised = {"overlay/debug", "overlay/multinode", "overlay/sharded", "overlay/ema", "overlay/compile"}
+    names = ("debug", "multinode", "sharded", "ema", "compile", "augment")
+    promised = {f"overlay/{name}" for name in names}
     assert promised <= set(recipe_files.recipe_names(overlays=True))
 
 
@@ -47,6 +48,7 @@ def test_the_promised_overlays_are_there() -> None:
         (["sharded"], {"sharded": True}),
         (["ema"], {"decay": 0.9999}),
         (["compile"], {"compile": True}),
+        (["augment"], {"flip_probability": 0.5, "recolor_probability": 0.0}),
         (["multinode", "sharded", "ema", "compile"], {"num_nodes": 8, "sharded": True, "decay": 0.9999}),
     ],
 )
@@ -58,7 +60,7 @@ def test_overlays_compose_with_a_recipe(
     config = yaml.safe_load(capsys.readouterr().out)
     callbacks = config["trainer"]["callbacks"] or [{"init_args": {}}]
     found = {**config["trainer"], **config["model"]["optimizer"], **config["model"]["avatar"]}
-    found |= callbacks[0]["init_args"]
+    found |= callbacks[0]["init_args"] | config["model"]["augmentation"]
     assert expected.items() <= found.items()
     if "multinode" in overlays:
         options = found["strategy"]["init_args"]

@@ -35,8 +35,9 @@ class Degradation:
 
     def to(self, device: torch.device) -> Degradation:
         """The same on a device."""
-        parts = torch.stack([self.blur_BN, self.noise_BN, self.quality_BN]).to(device, non_blocking=True)
-        return Degradation(*parts.unbind(0), self.seed_BN.to(device, non_blocking=True))
+        strengths = torch.stack([self.blur_BN, self.noise_BN, self.quality_BN])
+        blur_BN, noise_BN, quality_BN = strengths.to(device, non_blocking=True).unbind(0)
+        return Degradation(blur_BN, noise_BN, quality_BN, self.seed_BN.to(device, non_blocking=True))
 
 
 def draw_degradation(

@@ -39,18 +39,27 @@ class Augmentation:
     Args:
         config: What is done, and how often.
         rig: Rig of the batches; its left and right are needed for flips.
-
-    Raises:
-        ConfigError: Flips are asked for and the rig has no mirror image.
-        DataError: The folder of backgrounds cannot be used.
     """
 
     def __init__(self, config: AugmentationConfig, rig: Rig) -> None:
-        self.config = config
-        self._mirror = RigMirror(rig) if config.flip_probability > 0 else None
-        background = config.background
-        wanted = background.probability > 0 and "pictures" in background.kinds and background.pictures
-        self._bank = PictureBank(str(background.pictures), background.keep) if wanted else None
+        self.config, self._rig = config, rig
+        self._mirror: RigMirror | None = None
+        self._bank: PictureBank | None = None
+        self._ready = False
+
+    def prepare(self) -> None:
+        """Get ready what a run needs, at its start and not for a test: the rig's sides, the backgrounds.
+
+        Raises:
+            ConfigError: Flips are asked for and the rig has no mirror image.
+            DataError: The folder of backgrounds cannot be used.
+        """
+        background = self.config.background
+        if self.config.flip_probability > 0:
+            self._mirror = RigMirror(self._rig)
+        if background.probability > 0 and "pictures" in background.kinds:
+            self._bank = PictureBank(str(background.pictures), background.keep)
+        self._ready = True
 
     @torch.no_grad()
     def __call__(self, batch: Batch, place: str, first_sample: int = 0) -> Batch:
@@ -67,6 +76,8 @@ class Augmentation:
         Raises:
             ConfigError: Backgrounds of references are to change, and the data gives no mattes.
         """
+        if not self._ready:
+            self.prepare()
         samples, given = range(first_sample, first_sample + batch.size), batch
         with torch.autocast(batch.identity_BI.device.type, enabled=False):
             batch = self._recolor(batch, place, samples)
@@ -95,10 +106,10 @@ class Augmentation:
         if config.probability == 0 and config.crop_probability == 0:
             return batch
         views, frames = batch.references.body_BV3HW.shape[1], batch.targets.images_BT3HW.shape[1]
-        kinds = (("bodies", views, True), ("faces", views, False), ("targets", frames, True))
-        drawn = (draw_frames(config, place, samples, kind, count, crops) for kind, count, crops in kinds)
-        body, face = _colors_behind(batch.references)
-        return reframe(batch, *drawn, body, face)
+        bodies = draw_frames(config, place, samples, "bodies", views, crops=True)
+        faces = draw_frames(config, place, samples, "faces", views, crops=False)
+        targets = draw_frames(config, place, samples, "targets", frames, crops=True)
+        return reframe(batch, bodies, faces, targets, *_colors_behind(batch.references))
 
     def _distort(self, batch: Batch, place: str, samples: range) -> Batch:
         config, both = self.config.colors, self.config.colors.where == "both"

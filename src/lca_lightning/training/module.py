@@ -70,7 +70,9 @@ class LCALightningModule(pl.LightningModule):
         freeze_by_gamma(self.model, optimizer.layer_decay)
 
     def setup(self, stage: str) -> None:
-        """Start from another run's weights unless a checkpoint will be restored; load LPIPS for a test."""
+        """Start from another run's weights unless a checkpoint will be restored; load what the stage needs."""
+        if stage == "fit":
+            self.augmentation.prepare()
         if stage == "test" and self.test_scores is None:
             self.test_scores = MaskedProtocol()
         if self.init_from and not self.trainer.ckpt_path:

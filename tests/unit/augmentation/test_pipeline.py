@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from lca_lightning.augmentation import Augmentation, AugmentationConfig
+from lca_lightning.augmentation.configuration import BackgroundConfig
 from lca_lightning.batch import Batch
+from lca_lightning.errors import DataError
 from lca_lightning.rig.anny import AnnyRig
 from tests.unit.augmentation.scenes import EVERYTHING, make_batch
 from tests.unit.augmentation.test_flipping import tensors
@@ -88,6 +90,14 @@ def test_values_stay_in_range_and_finite_over_many_steps(rig: AnnyRig, augmentat
                 assert images.min() >= -1e-5 and images.max() <= 1 + 1e-5
             changed += int((new.targets.K_BT33 != batch.targets.K_BT33).any())
     assert changed > 12
+
+
+def test_a_test_on_another_machine_needs_no_backgrounds(rig: AnnyRig) -> None:
+    background = BackgroundConfig(probability=1.0, kinds=("pictures",), pictures="nowhere/to/be/found")
+    elsewhere = Augmentation(AugmentationConfig(background=background), rig)
+    for use in (elsewhere.prepare, lambda: elsewhere(make_batch(rig), "0/0/0")):
+        with pytest.raises(DataError, match="There is no folder nowhere/to/be/found"):
+            use()
 
 
 def test_nothing_configured_returns_the_batch_itself(rig: AnnyRig) -> None:
