@@ -70,7 +70,7 @@ class LCALightningModule(pl.LightningModule):
         freeze_by_gamma(self.model, optimizer.layer_decay)
 
     def setup(self, stage: str) -> None:
-        """Start from another run's weights unless a checkpoint will be restored; load what the stage needs."""
+        """Start from another run's weights unless a checkpoint will be restored; load what a stage needs."""
         if stage == "fit":
             self.augmentation.prepare()
         if stage == "test" and self.test_scores is None:
