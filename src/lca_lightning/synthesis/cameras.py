@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from lca_lightning.datasets.format import CameraRecord
-from lca_lightning.geometry.cameras import intrinsics_from_field_of_view, look_at
+from lca_lightning.geometry.cameras import look_at
+from lca_lightning.synthesis.precision import CAMERA_DECIMALS, PIXEL_DECIMALS, rounded
 
 _RING_ELEVATIONS = (0.05, 0.30, -0.08, 0.18)
 _SEEN_EVERY = 17
@@ -106,9 +107,9 @@ def _direction(azimuth: float, elevation: float) -> NDArray[np.float64]:
 def _intrinsics(
     field_of_view: float, height: int, width: int, rng: np.random.Generator, shift: float
 ) -> NDArray[np.float64]:
-    K_33 = intrinsics_from_field_of_view(field_of_view, width, height).double().numpy()
-    K_33[:2, 2] += rng.uniform(-shift, shift, 2) * [width, height]
-    return K_33
+    focal = 0.5 * height / np.tan(0.5 * field_of_view)
+    center = np.array([width, height]) * (0.5 + rng.uniform(-shift, shift, 2))
+    return rounded(np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]]), PIXEL_DECIMALS)
 
 
 def _w2c(target: NDArray, direction: NDArray, distance: float, roll: float) -> NDArray[np.float64]:
@@ -116,4 +117,4 @@ def _w2c(target: NDArray, direction: NDArray, distance: float, roll: float) -> N
     w2c_44 = look_at(eye, torch.from_numpy(target)).numpy()
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-    return turn @ w2c_44
+    return rounded(turn @ w2c_44, CAMERA_DECIMALS)

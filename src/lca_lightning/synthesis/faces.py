@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lca_lightning.datasets.format import CameraRecord
 from lca_lightning.rig.rig import REGIONS, Rig, RigPose
 from lca_lightning.synthesis.person import Person
+from lca_lightning.synthesis.precision import BOX_DECIMALS, double_pose, double_rig, stored
 
 # A face is seen when it turns to the camera by at least this cosine and is this many pixels wide and high.
 _FACE_COSINE = 0.4
@@ -33,7 +34,8 @@ def face_boxes(
     face = np.flatnonzero(rig.regions_V.numpy() == REGIONS.index("face"))
     head = rig.joint_names.index("head")
     with torch.no_grad():
-        transforms = rig.joint_transforms(person.identity_I[None], pose)[:, head, :3, :3].numpy()
+        identity = person.identity_I.double()[None]
+        transforms = double_rig(rig).joint_transforms(identity, double_pose(pose))[:, head, :3, :3].numpy()
     forward = transforms @ np.array([0.0, 0.0, 1.0])
     points = points_TN3[:, face]
     eye = -camera.w2c_44[:3, :3].T @ camera.w2c_44[:3, 3]
@@ -48,4 +50,4 @@ def face_boxes(
     area = np.prod(high_inside - low_inside, axis=1) / np.maximum(np.prod(high - low, axis=1), 1e-6)
     seen = (cosine > _FACE_COSINE) & (area > 0.5) & ((high_inside - low_inside).min(1) >= _FACE_PIXELS)
     boxes = np.concatenate([low_inside, high_inside], 1)
-    return np.where(seen[:, None], boxes, np.nan).astype(np.float32)
+    return stored(np.where(seen[:, None], boxes, np.nan), BOX_DECIMALS)

@@ -95,11 +95,13 @@ class Skirt:
         waist: Upper edge in ``height_t``.
         hem: Lower edge in ``height_t``.
         flare: Growth of the radius from waist to hem, metres.
+        slit: Angle that is open in front, radians; 0 closes it.
     """
 
     waist: float
     hem: float
     flare: float
+    slit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,10 @@ def _edge(signed_metres: NDArray) -> NDArray:
     return np.clip(signed_metres / _EDGE_METRES + 0.5, 0.0, 1.0)
 
 
-def _random_paint(
+def random_paint(
     rng: np.random.Generator, odds_plain: float, prints: tuple[tuple[str, bool], ...] = ()
 ) -> Paint:
+    """Draw pattern and colours; ``odds_plain`` is the chance of plain cloth."""
     pattern = "plain" if rng.random() < odds_plain else str(rng.choice(PATTERNS[1:]))
     first = random_cloth_color(rng)
     second = contrasting_color(rng, first)
@@ -215,7 +218,7 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
         prints.append((random_print(rng), False))
     if rng.random() < 0.35:
         prints.append((random_print(rng), True))
-    wears_skirt = rng.random() < 0.15
+    wears_skirt = rng.random() < 0.2
     leg = float(rng.choice([rng.uniform(0.55, 0.95), rng.uniform(1.85, 2.0)], p=[0.35, 0.65]))
     trousers = Trousers(
         waist=float(rng.uniform(-0.3, -0.15)),
@@ -226,12 +229,12 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
     skirt = Skirt(waist=-0.25, hem=float(rng.uniform(0.6, 1.5)), flare=float(rng.uniform(0.03, 0.16)))
     return Outfit(
         trousers=trousers,
-        trousers_paint=_random_paint(rng, 0.65),
+        trousers_paint=random_paint(rng, 0.65),
         shoes=Shoes(shaft),
-        shoes_paint=_random_paint(rng, 0.8),
+        shoes_paint=random_paint(rng, 0.8),
         top=top,
-        top_paint=_random_paint(rng, 0.4, tuple(prints)),
+        top_paint=random_paint(rng, 0.4, tuple(prints)),
         skirt=skirt if wears_skirt else None,
-        skirt_paint=_random_paint(rng, 0.5) if wears_skirt else None,
+        skirt_paint=random_paint(rng, 0.5) if wears_skirt else None,
         tucked=bool(wears_skirt or rng.random() < 0.3),
     )

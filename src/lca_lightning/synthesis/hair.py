@@ -21,6 +21,7 @@ _THICKNESS = {
     "tail": 0.010,
     "beanie": 0.014,
 }
+HAIRLESS = ("bald", "beanie")
 _DROP = {"bob": 0.10, "long": 0.26}
 
 

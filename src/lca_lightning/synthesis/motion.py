@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +9,10 @@ from scipy.spatial.transform import Rotation
 
 from lca_lightning.motion.clip import Motion
 from lca_lightning.rig.rig import Rig, RigPose
+from lca_lightning.synthesis.clock import Clock
+from lca_lightning.synthesis.face_motion import gaze_motion, plain_expression, rich_expression
+from lca_lightning.synthesis.hand_motion import finger_curls
+from lca_lightning.synthesis.precision import double_rig, stored
 
 ACTIVITIES = ("sway", "walk", "wave", "reach", "squat", "dance")
 # joint: axis, lowest, highest angle in radians on the left; the right side is its mirror image.
@@ -45,45 +46,7 @@ _TRUNK: tuple[tuple[str, str, float, float], ...] = (
     ("head", "y", -0.22, 0.22),
     ("head", "z", -0.12, 0.12),
 )
-_EXPRESSIONS: tuple[tuple[str, ...], ...] = (
-    ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"),
-    ("jawOpen",),
-    ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
-    ("browDownLeft", "browDownRight", "noseSneerLeft", "noseSneerRight"),
-    ("mouthPucker",),
-    ("mouthFunnel",),
-    ("mouthFrownLeft", "mouthFrownRight"),
-    ("mouthStretchLeft", "mouthStretchRight"),
-    ("eyeWideLeft", "eyeWideRight"),
-    ("eyeSquintLeft", "eyeSquintRight"),
-    ("mouthLeft",),
-    ("mouthUpperUpLeft", "mouthUpperUpRight"),
-    ("cheekPuff",),
-)
 _JOINTS_ON_FLOOR = ("toe", "foot")
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Times of the frames.
-
-    Attributes:
-        seconds_T: Seconds since the start.
-        duration: Seconds of the whole sequence.
-    """
-
-    seconds_T: NDArray[np.float64]
-    duration: float
-
-    def wave(
-        self, rng: np.random.Generator, low: float, high: float, rate: float = 0.35
-    ) -> NDArray[np.float64]:
-        """Smooth random signal inside ``[low, high]``; ``rate`` is its typical frequency in Hz."""
-        frequencies = rng.uniform(0.35, 1.3, 3) * rate
-        shares = rng.dirichlet([1.5, 1.0, 0.6])
-        phases = rng.uniform(0, 2 * np.pi, 3)
-        signal = np.sin(2 * np.pi * self.seconds_T[:, None] * frequencies + phases) @ shares
-        return low + (high - low) * (0.5 + 0.5 * signal)
 
 
 class _Pose:
@@ -92,8 +55,8 @@ class _Pose:
     def __init__(self, rig: Rig, identity_I: torch.Tensor, frames: int) -> None:
         self.rig = rig
         self.frames = frames
-        reference = rig.reference_pose()
-        joints = rig.posed_joints(identity_I[None], reference)[0].double().numpy()
+        exact = double_rig(rig)
+        joints = exact.posed_joints(identity_I[None].double(), exact.reference_pose())[0].numpy()
         self.at = {name: joints[index] for index, name in enumerate(rig.joint_names)}
         self._turns: dict[str, Rotation] = {}
 
@@ -128,10 +91,10 @@ class _Pose:
 
     def rotations(self) -> NDArray[np.float32]:
         """Rotation vectors ``(T, J, 3)``."""
-        vectors = np.zeros((self.frames, len(self.rig.joint_names), 3), dtype=np.float32)
+        vectors = np.zeros((self.frames, len(self.rig.joint_names), 3))
         for joint, turn in self._turns.items():
             vectors[:, self.rig.joint_names.index(joint)] = turn.as_rotvec()
-        return vectors
+        return stored(vectors)
 
 
 def procedural_motion(
@@ -142,6 +105,7 @@ def procedural_motion(
     rng: np.random.Generator,
     turns: float = 1.0,
     activity: str | None = None,
+    rich: bool = False,
 ) -> Motion:
     """Draw a motion of body, hands, face and eyes.
 
@@ -153,6 +117,7 @@ def procedural_motion(
         rng: Source of every choice.
         turns: Full turns about the vertical over the sequence.
         activity: One of ``ACTIVITIES``, or None to draw one.
+        rich: Go through strong expressions and a library of hand poses.
 
     Returns:
         The motion; the lowest foot joint stays where it stands in the reference pose.
@@ -163,19 +128,25 @@ def procedural_motion(
     energy = {"sway": 0.5, "walk": 0.35, "squat": 0.5, "dance": 1.0}.get(chosen, 0.55) * rng.uniform(0.8, 1.1)
     _idle(pose, clock, rng, energy, relaxed_arms=chosen in ("sway", "walk"))
     _act(chosen, pose, clock, rng)
-    _hands(pose, clock, rng)
+    for joint, angle_T in finger_curls(rig.joint_names, clock, rng, rich).items():
+        pose.turn(joint, "fist", angle_T)
     yaw = _yaw(clock, rng, turns)
     pose.turn("root", "x", clock.wave(rng, -0.03, 0.05))
     pose.turn("root", "y", yaw)
-    gaze = _gaze(clock, rng)
-    rotations = torch.from_numpy(pose.rotations())
-    rotations = rig.with_gaze(rotations, torch.from_numpy(gaze))
+    gaze = gaze_motion(clock, rng)
+    rotations = with_gaze(rig, pose.rotations(), gaze)
     drift = np.stack(
         [clock.wave(rng, -0.08, 0.08, 0.15), np.zeros(frames), clock.wave(rng, -0.08, 0.08, 0.15)], -1
     )
-    translation = stand_on_floor(rig, identity_I, rotations, torch.from_numpy(drift).float())
-    expression = _expression(rig, clock, rng)
-    return Motion(rotations.numpy(), translation.numpy(), fps, expression, gaze)
+    translation = stand_on_floor(rig, identity_I, torch.from_numpy(rotations), torch.from_numpy(drift))
+    expression = (rich_expression if rich else plain_expression)(rig, clock, rng)
+    return Motion(rotations, stored(translation.numpy()), fps, expression, gaze)
+
+
+def with_gaze(rig: Rig, rotations_TJ3: NDArray, gaze_T8: NDArray) -> NDArray[np.float32]:
+    """Rotation vectors with the eyes turned along the gaze, rounded; see `Rig.with_gaze`."""
+    turned = rig.with_gaze(torch.from_numpy(rotations_TJ3).double(), torch.from_numpy(gaze_T8).double())
+    return stored(turned.numpy())
 
 
 def stand_on_floor(
@@ -190,15 +161,16 @@ def stand_on_floor(
         horizontal_T3: Where the root is; its y is replaced.
 
     Returns:
-        World position of the root joint in metres, ``(T, 3)``.
+        World position of the root joint in metres, float64, ``(T, 3)``.
     """
     feet = [index for index, name in enumerate(rig.joint_names) if name.startswith(_JOINTS_ON_FLOOR)]
-    reference = rig.reference_pose()
+    exact, identity = double_rig(rig), identity_I[None].double()
+    reference = exact.reference_pose()
     with torch.no_grad():
-        standing = rig.posed_joints(identity_I[None], reference)[0, feet, 1].min()
-        lifted = horizontal_T3.clone()
+        standing = exact.posed_joints(identity, reference)[0, feet, 1].min()
+        lifted = horizontal_T3.double()
         lifted[:, 1] = reference.translation_B3[0, 1]
-        lowest = rig.posed_joints(identity_I[None], RigPose(rotations_TJ3, lifted))[:, feet, 1].amin(1)
+        lowest = exact.posed_joints(identity, RigPose(rotations_TJ3.double(), lifted))[:, feet, 1].amin(1)
     lifted[:, 1] += standing - lowest
     return lifted
 
@@ -246,51 +218,8 @@ def _act(activity: str, pose: _Pose, clock: Clock, rng: np.random.Generator) -> 
         pose.turn(f"lowerleg01{side}", "x", 1.2 * lift, mirrored)
 
 
-def _hands(pose: _Pose, clock: Clock, rng: np.random.Generator) -> None:
-    """Curl the fingers: a fist share of the whole hand plus a little for each finger."""
-    for side in (".L", ".R"):
-        curl = clock.wave(rng, -0.1, rng.uniform(0.2, 0.9), 0.4)
-        for finger in range(2, 6):
-            own = clock.wave(rng, -0.1, 0.15, 0.6)
-            for joint in (1, 2, 3):
-                name = f"finger{finger}-{joint}{side}"
-                if name in pose.at:
-                    pose.turn(name, "fist", np.clip(curl + own, -0.15, 1.1))
-
-
 def _yaw(clock: Clock, rng: np.random.Generator, turns: float) -> NDArray[np.float64]:
     start = rng.uniform(-0.6, 0.6)
     direction = 1.0 if rng.random() < 0.5 else -1.0
     progress = clock.seconds_T / max(clock.duration, 1e-6)
     return start + direction * 2 * np.pi * turns * progress + clock.wave(rng, -0.25, 0.25)
-
-
-def _gaze(clock: Clock, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Eyes that hold a direction and jump to the next, ``(T, 8)``."""
-    holds = max(2, int(np.ceil(clock.duration / 0.7)) + 1)
-    yaw, pitch = rng.normal(0, 0.22, holds), rng.normal(0, 0.12, holds)
-    hold = np.minimum((clock.seconds_T / 0.7).astype(int), holds - 1)
-    yaw_T, pitch_T = np.clip(yaw[hold], -0.5, 0.5), np.clip(pitch[hold], -0.3, 0.3)
-    gaze = np.ones((len(hold), 8), dtype=np.float32)
-    for start, vergence in ((0, -0.02), (4, 0.02)):
-        angle = yaw_T + vergence
-        direction = [np.sin(angle) * np.cos(pitch_T), np.sin(pitch_T), np.cos(angle) * np.cos(pitch_T)]
-        gaze[:, start : start + 3] = np.stack(direction, -1)
-    return gaze
-
-
-def _expression(rig: Rig, clock: Clock, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A few expressions at a time that come and go, and blinks, ``(T, E)``."""
-    index: Mapping[str, int] = {name: place for place, name in enumerate(rig.expression_names)}
-    values = np.zeros((len(clock.seconds_T), rig.expression_size), dtype=np.float32)
-    for group in rng.choice(len(_EXPRESSIONS), size=5, replace=False):
-        strength = np.clip(clock.wave(rng, -0.5, rng.uniform(0.5, 0.9), 0.5), 0, 1)
-        for name in _EXPRESSIONS[group]:
-            if name in index:
-                values[:, index[name]] = strength
-    period, phase = rng.uniform(1.5, 3.5), rng.uniform(0, 3)
-    blink = np.clip(1.4 - np.abs(((clock.seconds_T + phase) % period) - 0.15) * 12, 0, 1)
-    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-        if name in index:
-            values[:, index[name]] = blink
-    return values

@@ -9,95 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lca_lightning.errors import DataError, MissingAssetError
+from lca_lightning.synthesis.attachment import Part
 from lca_lightning.synthesis.body_atlas import Array
-from lca_lightning.synthesis.person import Part, Person
-
-_CROP_MARGIN = 3
-
-
-def load_mitsuba() -> Any:
-    """Import Mitsuba with the variant that needs no LLVM.
-
-    Raises:
-        MissingAssetError: The ``synthesis`` extra is not installed.
-    """
-    try:
-        import mitsuba
-    except ImportError as error:
-        raise MissingAssetError(
-            "Synthesis needs Mitsuba 3; install it with: pip install 'lca-lightning[synthesis]'."
-        ) from error
-    if mitsuba.variant() != "scalar_rgb":
-        mitsuba.set_variant("scalar_rgb")
-    mitsuba.set_log_level(mitsuba.LogLevel.Error)
-    return mitsuba
-
-
-def use_one_thread() -> None:
-    """Render with one thread in this process; for use with one process per core."""
-    load_mitsuba()
-    import drjit
-
-    drjit.set_thread_count(1)
-
-
-def sensor_description(
-    mitsuba: Any,
-    K_33: NDArray,
-    w2c_44: NDArray,
-    width: int,
-    height: int,
-    samples: int,
-    crop: tuple[int, int, int, int],
-) -> dict[str, Any]:
-    """Describe an OpenCV camera to Mitsuba.
-
-    Args:
-        mitsuba: The loaded module.
-        K_33: Intrinsics in pixels, pixel centres at +0.5, square pixels, no skew.
-        w2c_44: World to camera (x right, y down, z forward).
-        width: Full picture width in pixels.
-        height: Full picture height in pixels.
-        samples: Samples per pixel.
-        crop: Left, top, width, height of the part to render.
-
-    Returns:
-        A plugin dictionary of a perspective sensor with an RGBA film and a box filter.
-
-    Raises:
-        DataError: The pixels are not square or the axes are skewed.
-    """
-    if abs(K_33[0, 0] - K_33[1, 1]) > 1e-4 * K_33[0, 0] or abs(K_33[0, 1]) > 1e-6:
-        raise DataError(
-            f"Synthesis needs square pixels without skew, got fx {K_33[0, 0]:g}, fy {K_33[1, 1]:g}."
-        )
-    camera_to_world = np.linalg.inv(w2c_44.astype(np.float64)) @ np.diag([-1.0, -1.0, 1.0, 1.0])
-    left, top, crop_width, crop_height = crop
-    return {
-        "type": "perspective",
-        "fov": float(np.degrees(2 * np.arctan(0.5 * width / K_33[0, 0]))),
-        "fov_axis": "x",
-        "near_clip": 0.05,
-        "far_clip": 100.0,
-        # Mitsuba's offset moves the window over the scene, hence the sign.
-        "principal_point_offset_x": float(0.5 - K_33[0, 2] / width),
-        "principal_point_offset_y": float(0.5 - K_33[1, 2] / height),
-        "to_world": mitsuba.ScalarTransform4f(camera_to_world),
-        "film": {
-            "type": "hdrfilm",
-            "width": width,
-            "height": height,
-            "pixel_format": "rgba",
-            "component_format": "float32",
-            "rfilter": {"type": "box"},
-            "crop_offset_x": left,
-            "crop_offset_y": top,
-            "crop_width": crop_width,
-            "crop_height": crop_height,
-        },
-        "sampler": {"type": "multijitter", "sample_count": samples},
-    }
+from lca_lightning.synthesis.person import Person
+from lca_lightning.synthesis.sensor import load_mitsuba, person_crop, pixel_rays, sensor_description
 
 
 @dataclass(frozen=True)
@@ -108,26 +23,55 @@ class RenderedFrame:
     alpha_HW: Array
 
 
+@dataclass(frozen=True)
+class SurfaceLayers:
+    """What is seen through each pixel, zero where nobody is.
+
+    Attributes:
+        alpha_HW: Coverage in [0, 1].
+        albedo_HW3: Linear diffuse albedo, mean over the covered part of the pixel.
+        normal_HW3: Unit shading normals in world axes, towards the camera.
+        depth_HW: Mean distance from the camera in metres over the covered part.
+    """
+
+    alpha_HW: Array
+    albedo_HW3: Array
+    normal_HW3: Array
+    depth_HW: Array
+
+
+def environment_light(environment_HW3: Array) -> dict[str, Any]:
+    """Describe an environment map to Mitsuba.
+
+    Args:
+        environment_HW3: Radiance, equirectangular, linear, row 0 at +y; see `environments.directions`.
+
+    Returns:
+        A plugin dictionary.
+    """
+    mitsuba = load_mitsuba()
+    return {
+        "type": "envmap",
+        "bitmap": mitsuba.Bitmap(np.ascontiguousarray(environment_HW3, np.float32)),
+    }
+
+
 class PersonScene:
-    """A person under an environment light; textures are loaded once, geometry per frame.
+    """A person in the light; textures are loaded once, geometry per frame.
 
     Args:
         person: Whom to render.
-        environment_HW3: Radiance, equirectangular, linear, row 0 at +y, columns as Mitsuba has them.
-        samples: Samples per pixel.
+        light: Radiance of an environment map ``(H, W, 3)``, or a light as Mitsuba describes it.
+        samples: Samples per pixel; may be changed between pictures.
     """
 
-    def __init__(self, person: Person, environment_HW3: Array, samples: int) -> None:
+    def __init__(self, person: Person, light: Array | dict[str, Any], samples: int) -> None:
         self._mitsuba = load_mitsuba()
         self._person = person
-        self._samples = samples
+        self.samples = samples
         self._materials = {part.name: self._material(part) for part in person.parts}
-        self._light = self._mitsuba.load_dict(
-            {
-                "type": "envmap",
-                "bitmap": self._mitsuba.Bitmap(np.ascontiguousarray(environment_HW3, np.float32)),
-            }
-        )
+        described = light if isinstance(light, dict) else environment_light(light)
+        self.light = self._mitsuba.load_dict(described)
         self._scene: Any = None
         self._points_N3: Array = np.zeros((0, 3), np.float32)
 
@@ -148,7 +92,7 @@ class PersonScene:
         shapes = {part.name: self._mesh(part, points_N3, normals) for part in self._person.parts}
         integrator = {"type": "direct", "hide_emitters": True}
         self._scene = self._mitsuba.load_dict(
-            {"type": "scene", "integrator": integrator, "light": self._light, **shapes}
+            {"type": "scene", "integrator": integrator, "light": self.light, **shapes}
         )
         self._points_N3 = points_N3
 
@@ -189,33 +133,40 @@ class PersonScene:
         Returns:
             Premultiplied linear colour and coverage; zero outside the person.
         """
-        color = np.zeros((height, width, 3), np.float32)
-        alpha = np.zeros((height, width), np.float32)
+        values = self._values(None, 4, K_33, w2c_44, width, height, seed)
+        return RenderedFrame(values[..., :3], np.clip(values[..., 3], 0.0, 1.0))
+
+    def layers(self, K_33: NDArray, w2c_44: NDArray, width: int, height: int, seed: int) -> SurfaceLayers:
+        """Albedo, normals and depth of the current frame; arguments as for `render`."""
+        integrator = self._mitsuba.load_dict(
+            {
+                "type": "aov",
+                "aovs": "a:albedo,n:sh_normal,d:depth",
+                "covered": {"type": "direct", "emitter_samples": 0, "bsdf_samples": 1, "hide_emitters": True},
+            }
+        )
+        values = self._values(integrator, 11, K_33, w2c_44, width, height, seed)
+        alpha = np.clip(values[..., 3], 0.0, 1.0)
+        share = np.maximum(alpha, 1e-6)[..., None]
+        normal = values[..., 7:10]
+        ahead = pixel_rays(K_33, w2c_44, width, height)
+        normal = np.where((normal * ahead).sum(-1, keepdims=True) > 0, -normal, normal)
+        length = np.linalg.norm(normal, axis=-1, keepdims=True)
+        normal = np.where(length > 1e-6, normal / np.maximum(length, 1e-6), 0.0).astype(np.float32)
+        return SurfaceLayers(alpha, values[..., 4:7] / share, normal, values[..., 10] / share[..., 0])
+
+    def _values(
+        self, integrator: Any, count: int, K_33: NDArray, w2c_44: NDArray, width: int, height: int, seed: int
+    ) -> Array:
+        """Channels of a rendering, rendered only where the person can be."""
+        values = np.zeros((height, width, count), np.float32)
         crop = person_crop(self._points_N3, K_33, w2c_44, width, height)
         if crop is not None:
             sensor = self._mitsuba.load_dict(
-                sensor_description(self._mitsuba, K_33, w2c_44, width, height, self._samples, crop)
+                sensor_description(self._mitsuba, K_33, w2c_44, width, height, self.samples, crop)
             )
-            picture = np.array(self._mitsuba.render(self._scene, sensor=sensor, spp=self._samples, seed=seed))
+            options = {} if integrator is None else {"integrator": integrator}
+            picture = self._mitsuba.render(self._scene, sensor=sensor, spp=self.samples, seed=seed, **options)
             left, top, crop_width, crop_height = crop
-            rows, columns = slice(top, top + crop_height), slice(left, left + crop_width)
-            color[rows, columns] = picture[..., :3]
-            alpha[rows, columns] = np.clip(picture[..., 3], 0.0, 1.0)
-        return RenderedFrame(color, alpha)
-
-
-def person_crop(
-    points_N3: NDArray, K_33: NDArray, w2c_44: NDArray, width: int, height: int
-) -> tuple[int, int, int, int] | None:
-    """Left, top, width and height of the pixels that can show the points, or None when there are none."""
-    camera = points_N3 @ w2c_44[:3, :3].T + w2c_44[:3, 3]
-    if (camera[:, 2] < 0.05).any():
-        return 0, 0, width, height
-    pixels = camera[:, :2] / camera[:, 2:] * [K_33[0, 0], K_33[1, 1]] + [K_33[0, 2], K_33[1, 2]]
-    low = np.floor(pixels.min(0)).astype(int) - _CROP_MARGIN
-    high = np.ceil(pixels.max(0)).astype(int) + _CROP_MARGIN
-    left, top = max(low[0], 0), max(low[1], 0)
-    right, bottom = min(high[0], width), min(high[1], height)
-    if right <= left or bottom <= top:
-        return None
-    return int(left), int(top), int(right - left), int(bottom - top)
+            values[top : top + crop_height, left : left + crop_width] = np.array(picture)
+        return values

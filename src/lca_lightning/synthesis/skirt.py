@@ -1,4 +1,4 @@
-"""A skirt: a tube around hips and legs with a texture and skinning weights of its own."""
+"""A skirt or the skirt of a coat: a tube around hips and legs with a texture and weights of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from lca_lightning.rig.rig import Rig
 from lca_lightning.synthesis.body_atlas import Array, BodyFields, IntArray, Landmarks
 from lca_lightning.synthesis.garments import Paint, Skirt
-from lca_lightning.synthesis.hair import grid_faces
 
-_ROWS, _COLUMNS = 22, 64
+ROWS, COLUMNS = 22, 64
 _TEXTURE_ROWS, _TEXTURE_COLUMNS = 192, 384
 
 
@@ -40,7 +39,13 @@ class SkirtMesh:
 
 
 def build_skirt(
-    skirt: Skirt, paint: Paint, rig: Rig, points: BodyFields, marks: Landmarks, body_V3: NDArray
+    skirt: Skirt,
+    paint: Paint,
+    rig: Rig,
+    points: BodyFields,
+    marks: Landmarks,
+    body_V3: NDArray,
+    room: float = 0.008,
 ) -> SkirtMesh:
     """Fit a skirt around a subject's canonical body.
 
@@ -51,27 +56,29 @@ def build_skirt(
         points: Fields at the vertices of the template.
         marks: Places on the template.
         body_V3: The subject's canonical vertices, metres.
+        room: Distance from the body at the waist, metres.
 
     Returns:
-        The mesh with its texture.
+        The mesh with its texture; a skirt with a slit is open in front, columns 0 and -1 being its edges.
     """
-    levels = np.linspace(skirt.waist, skirt.hem, _ROWS)
-    angles = np.arange(_COLUMNS) * 2 * np.pi / _COLUMNS
+    levels = np.linspace(skirt.waist, skirt.hem, ROWS)
+    angles = column_angles(skirt.slit)
     directions = np.stack([np.sin(angles), np.cos(angles)], -1)
     trunk = (points.arm < 0.3) & (points.height_t > -0.6)
     heights, radii = _support(levels, directions, points.height_t[trunk], body_V3[trunk])
-    share = np.linspace(0, 1, _ROWS)[:, None]
-    radii = np.maximum.accumulate(radii, axis=0) + 0.008 + skirt.flare * share**1.2
+    share = np.linspace(0, 1, ROWS)[:, None]
+    radii = np.maximum.accumulate(radii, axis=0) + room + skirt.flare * share**1.2
     folds = 1 + 0.05 * share * np.sin(angles * 11 + paint.seed % 7)
     center = body_V3[trunk & (np.abs(points.height_t - skirt.waist) < 0.08)][:, [0, 2]].mean(0)
     x = center[0] + radii * folds * np.sin(angles)
     z = center[1] + radii * folds * np.cos(angles)
     grid = np.stack(np.broadcast_arrays(x, heights[:, None], z), -1).reshape(-1, 3)
-    uv, render_points, render_faces = _texture_grid()
+    uv, render_points, render_faces = _texture_grid(skirt.slit > 0)
+    welded_faces = render_points[render_faces]
     return SkirtMesh(
         grid.astype(np.float32),
         _weights(rig, levels, x),
-        grid_faces(_ROWS, _COLUMNS),
+        welded_faces,
         render_points,
         render_faces,
         uv,
@@ -102,18 +109,27 @@ def _weights(rig: Rig, levels: NDArray, x: NDArray) -> Array:
     """Waist follows the root, the lower part the thighs, blended smoothly from left to right."""
     leg = np.clip((levels + 0.05) / 0.5, 0, 1)[:, None] * 0.9
     left = 1 / (1 + np.exp(-x / 0.05))
-    weights = np.zeros((_ROWS, _COLUMNS, len(rig.joint_names)), dtype=np.float32)
+    weights = np.zeros((ROWS, COLUMNS, len(rig.joint_names)), dtype=np.float32)
     weights[..., rig.joint_names.index("root")] = 1 - leg
     weights[..., rig.joint_names.index("upperleg02.L")] = leg * left
     weights[..., rig.joint_names.index("upperleg02.R")] = leg * (1 - left)
-    return weights.reshape(_ROWS * _COLUMNS, -1)
+    return weights.reshape(ROWS * COLUMNS, -1)
 
 
-def _texture_grid() -> tuple[Array, IntArray, IntArray]:
-    rows, columns = np.meshgrid(np.arange(_ROWS), np.arange(_COLUMNS + 1), indexing="ij")
-    uv = np.stack([columns / _COLUMNS, 1 - rows / (_ROWS - 1)], -1).reshape(-1, 2)
-    welded = rows * _COLUMNS + columns % _COLUMNS
-    index = np.arange(_ROWS * (_COLUMNS + 1)).reshape(_ROWS, _COLUMNS + 1)
+def column_angles(slit: float) -> NDArray[np.float64]:
+    """Azimuths of the columns from the front, radians; a slit keeps its own angle free in front."""
+    if slit > 0:
+        return np.linspace(0.5 * slit, 2 * np.pi - 0.5 * slit, COLUMNS)
+    return np.arange(COLUMNS) * 2 * np.pi / COLUMNS
+
+
+def _texture_grid(opened: bool) -> tuple[Array, IntArray, IntArray]:
+    """Texture coordinates, welded point of each render vertex, triangles; outward normals."""
+    width = COLUMNS if opened else COLUMNS + 1
+    rows, columns = np.meshgrid(np.arange(ROWS), np.arange(width), indexing="ij")
+    uv = np.stack([columns / COLUMNS, 1 - rows / (ROWS - 1)], -1).reshape(-1, 2)
+    welded = rows * COLUMNS + columns % COLUMNS
+    index = np.arange(ROWS * width).reshape(ROWS, width)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     faces = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
     return uv.astype(np.float32), welded.ravel(), faces

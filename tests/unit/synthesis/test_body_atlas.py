@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lca_lightning.rig.anny import AnnyRig
+from lca_lightning.synthesis.atlas import rasterise_atlas
 from lca_lightning.synthesis.body_atlas import (
     BodyFields,
     Landmarks,
     body_landmarks,
-    rasterise_atlas,
     vertex_fields,
     vertex_normals,
 )

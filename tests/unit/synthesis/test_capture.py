@@ -12,18 +12,18 @@ from lca_lightning.datasets.format import Dataset
 from lca_lightning.errors import DataError, UsageError
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import RigPose
+from lca_lightning.synthesis.backgrounds import wild_background
 from lca_lightning.synthesis.cameras import framing_distance, studio_cameras, wild_camera
-from lca_lightning.synthesis.lighting import (
-    _directions,
-    studio_environment,
-    wild_background,
-    wild_environment,
-)
+from lca_lightning.synthesis.environments import PLACES, directions, procedural_environment
+from lca_lightning.synthesis.fit_noise import read_truth
+from lca_lightning.synthesis.lighting import studio_environment
 
 pytest.importorskip("mitsuba")
 
-from lca_lightning.synthesis.capture import finish_picture, sequence_id, synthesize  # noqa: E402
+from lca_lightning.synthesis.capture import synthesize  # noqa: E402
 from lca_lightning.synthesis.scene import RenderedFrame  # noqa: E402
+from lca_lightning.synthesis.settings import CaptureSettings, sequence_id  # noqa: E402
+from lca_lightning.synthesis.takes import finish_picture  # noqa: E402
 
 SMALL = {"size": (96, 72), "samples": 4, "progress": False}
 
@@ -60,13 +60,13 @@ def test_stored_rig_values_and_cameras_match_the_masks(
     kind: str, rig: AnnyRig, request: pytest.FixtureRequest
 ) -> None:
     sequence = Dataset(request.getfixturevalue(kind)).sequences()[0]
-    signals = sequence.signals
-    pose = RigPose(torch.from_numpy(signals.rotations_TJ3), torch.from_numpy(signals.translation_T3))
+    folder = request.getfixturevalue(kind) / "sequences" / sequence.id
+    values = read_truth(folder) if kind == "wild" else sequence.signals.to_arrays()
+    exact = {name: torch.from_numpy(value) for name, value in values.items()}
+    pose = RigPose(exact["rotations"], exact["translation"])
     with torch.no_grad():
         vertices = rig.posed_vertices(
-            torch.from_numpy(signals.identity_I)[None].expand(sequence.frame_count, -1),
-            pose,
-            torch.from_numpy(signals.expression_TE),
+            exact["identity"][None].expand(sequence.frame_count, -1), pose, exact["expression"]
         ).numpy()
     for name, camera in sequence.cameras.items():
         _, masks = sequence.read_frames(name, list(range(sequence.frame_count)))
@@ -78,7 +78,7 @@ def test_stored_rig_values_and_cameras_match_the_masks(
             row, column = row[seen], column[seen]
             hit = (mask[row, column] > 0).mean()
             # A few thin fingers slip through the four samples of a pixel, cloth smooths a few bumps away.
-            assert seen.mean() > 0.4 and hit > 0.96
+            assert seen.mean() > 0.4 and hit > 0.95
             for shift in ((0, 3), (0, -3), (3, 0), (-3, 0)):
                 assert (np.roll(mask, shift, (0, 1))[row, column] > 0).mean() < hit - 0.01
 
@@ -118,11 +118,17 @@ def test_another_kind_in_the_same_folder_is_refused(wild: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "street"}, "wild or studio"),
+        ({"kind": "street"}, "wild, studio, light_stage or stylised"),
         ({"subjects": 0}, "subject"),
         ({"frames": 0}, "frames"),
         ({"size": (95, 72)}, "even"),
         ({"test_subjects": 3}, "test subjects"),
+        ({"test_subjects": 1, "val_subjects": 2}, "val subjects"),
+        ({"kind": "stylised", "test_subjects": 1}, "test set only"),
+        ({"fit_noise": -1.0}, "fit noise"),
+        ({"kind": "studio", "environments": "maps"}, "only the kind wild"),
+        ({"shard": (3, 2)}, "3/2"),
+        ({"workers": -1}, "workers"),
     ],
 )
 def test_wrong_numbers_leave_nothing_behind(tmp_path: Path, change: dict, message: str) -> None:
@@ -136,7 +142,7 @@ def test_a_motion_file_moves_everybody(tmp_path: Path, rig: AnnyRig) -> None:
     rotations = np.zeros((6, len(rig.joint_names), 3), np.float32)
     rotations[:, rig.joint_names.index("upperarm01.L"), 2] = 0.7
     np.savez(tmp_path / "lift.npz", rotations=rotations, translation=np.zeros((6, 3), np.float32), fps=10.0)
-    paths = synthesize(tmp_path / "data", "wild", 1, 3, motion=tmp_path / "lift.npz", **SMALL)
+    paths = synthesize(tmp_path / "data", "wild", 1, 3, motion=tmp_path / "lift.npz", fit_noise=0.0, **SMALL)
     stored = Dataset(tmp_path / "data").sequences()[0].signals.rotations_TJ3
     assert len(paths) == 1
     assert stored[:, rig.joint_names.index("upperarm01.L"), 2] == pytest.approx(0.7, abs=1e-5)
@@ -145,8 +151,6 @@ def test_a_motion_file_moves_everybody(tmp_path: Path, rig: AnnyRig) -> None:
 
 
 def test_names_depend_on_seed_and_subject_only() -> None:
-    from lca_lightning.synthesis.capture import CaptureSettings
-
     assert sequence_id(CaptureSettings(seed=3), 12) == "synthetic-0003-00012"
     assert sequence_id(CaptureSettings(seed=3, frames=99), 12) == "synthetic-0003-00012"
 
@@ -173,10 +177,11 @@ def test_framing_distance_touches_the_margin() -> None:
     assert distance == pytest.approx(100 * 1.0 / (0.8 * 50))
 
 
-@pytest.mark.parametrize("environment", [wild_environment, studio_environment])
-def test_environments_have_mean_radiance_one(environment: object) -> None:
-    radiance = environment(np.random.default_rng(4))  # type: ignore[operator]
-    weight = np.linalg.norm(_directions()[..., [0, 2]], axis=-1)[..., None]
+@pytest.mark.parametrize("place", [*PLACES, "studio"])
+def test_environments_have_mean_radiance_one(place: str) -> None:
+    rng = np.random.default_rng(4)
+    radiance = studio_environment(rng) if place == "studio" else procedural_environment(rng, place)
+    weight = np.linalg.norm(directions()[..., [0, 2]], axis=-1)[..., None]
     assert radiance.min() > 0
     assert (radiance * weight).sum() / (3 * weight.sum()) == pytest.approx(1, abs=1e-3)
 

@@ -8,20 +8,16 @@ import torch
 
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import RigPose
+from lca_lightning.synthesis.atlas import BodyTemplate, load_template
 from lca_lightning.synthesis.garments import Shoes, Top, Trousers, random_outfit
 from lca_lightning.synthesis.hair import STYLES, build_hair, scalp_distance
-from lca_lightning.synthesis.person import (
-    BodyTemplate,
-    Person,
-    create_person,
-    load_template,
-    random_identity,
-)
+from lca_lightning.synthesis.identity import random_identity
+from lca_lightning.synthesis.person import Person, create_person
+from lca_lightning.synthesis.skin import skin_color
 from lca_lightning.synthesis.textures import (
     PATTERNS,
     linear_to_srgb,
     paint_pattern,
-    skin_color,
     srgb_to_linear,
     text_mask,
 )

@@ -12,13 +12,10 @@ from lca_lightning.rig.anny import AnnyRig
 
 pytest.importorskip("mitsuba")
 
-from lca_lightning.synthesis.person import Person, create_person, load_template  # noqa: E402
-from lca_lightning.synthesis.scene import (  # noqa: E402
-    PersonScene,
-    load_mitsuba,
-    person_crop,
-    sensor_description,
-)
+from lca_lightning.synthesis.atlas import load_template  # noqa: E402
+from lca_lightning.synthesis.person import Person, create_person  # noqa: E402
+from lca_lightning.synthesis.scene import PersonScene  # noqa: E402
+from lca_lightning.synthesis.sensor import load_mitsuba, person_crop, sensor_description  # noqa: E402
 
 WIDTH, HEIGHT = 120, 160
 K_33 = np.array([[150.0, 0.0, 71.0], [0.0, 150.0, 70.5], [0.0, 0.0, 1.0]])

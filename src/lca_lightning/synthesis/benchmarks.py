@@ -1,0 +1,121 @@
+"""The named benchmark sets: many people in the wild, few in the studio, and what they are tested on.
+
+They mirror the trade-off that the paper studies: ``wild`` has many people, one camera and noisy fits;
+``studio`` has few people, many cameras and exact fits. Everything that decides what a set holds is in the
+table below; a set is named by its version, and a change to the table or to the renderer that alters pictures
+makes a new version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lca_lightning.errors import UsageError
+from lca_lightning.synthesis.capture import SubjectTask, render_tasks, subject_tasks
+from lca_lightning.synthesis.settings import CaptureSettings
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class BenchmarkPart:
+    """One data set of a benchmark.
+
+    Attributes:
+        kind: Its kind and the name of its folder.
+        seed: No two parts of any benchmark share a seed, so no two share a person.
+        subjects: Number of people.
+        val: How many of them validate.
+        test: How many of them test, the last ones.
+        frames: Frames per person.
+        cameras: Cameras per person.
+        size: Height and width in pixels.
+        samples: Samples per pixel.
+    """
+
+    kind: str
+    seed: int
+    subjects: int
+    val: int
+    test: int
+    frames: int
+    cameras: int
+    size: tuple[int, int]
+    samples: int
+
+    @property
+    def settings(self) -> CaptureSettings:
+        """What to render."""
+        return CaptureSettings(
+            self.kind, self.frames, self.cameras, *self.size, seed=self.seed, samples=self.samples
+        )
+
+    @property
+    def pictures(self) -> int:
+        """Pictures of the whole part."""
+        return self.subjects * self.frames * self.cameras
+
+
+BENCHMARKS: dict[str, tuple[BenchmarkPart, ...]] = {
+    #              kind, seed, subjects, val, test, frames, cameras, size, samples
+    "lca-synth-tiny": (
+        BenchmarkPart("wild", 1001, 192, 16, 24, 16, 1, (192, 144), 16),
+        BenchmarkPart("studio", 1002, 12, 2, 4, 12, 8, (192, 144), 16),
+        BenchmarkPart("light_stage", 1003, 6, 1, 2, 12, 6, (192, 144), 32),
+        BenchmarkPart("stylised", 1004, 12, 0, 12, 8, 1, (192, 144), 16),
+    ),
+    "lca-synth-small": (
+        BenchmarkPart("wild", 2001, 384, 24, 40, 16, 1, (256, 192), 16),
+        BenchmarkPart("studio", 2002, 24, 3, 6, 16, 12, (256, 192), 16),
+        BenchmarkPart("light_stage", 2003, 10, 1, 3, 12, 8, (256, 192), 32),
+        BenchmarkPart("stylised", 2004, 24, 0, 24, 8, 1, (256, 192), 16),
+    ),
+    "lca-synth-base": (
+        BenchmarkPart("wild", 3001, 10000, 200, 400, 32, 1, (512, 384), 32),
+        BenchmarkPart("studio", 3002, 200, 16, 40, 32, 16, (512, 384), 32),
+        BenchmarkPart("light_stage", 3003, 64, 6, 14, 48, 16, (512, 384), 64),
+        BenchmarkPart("stylised", 3004, 200, 0, 200, 16, 1, (512, 384), 32),
+    ),
+}
+
+
+def benchmark_tasks(name: str, root: str | Path) -> list[SubjectTask]:
+    """All sequences of a benchmark, each part in the folder of its kind.
+
+    Args:
+        name: One of ``BENCHMARKS``.
+        root: Folder of the benchmark.
+
+    Raises:
+        UsageError: There is no such benchmark.
+    """
+    if name not in BENCHMARKS:
+        raise UsageError(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
+    return [
+        task
+        for part in BENCHMARKS[name]
+        for task in subject_tasks(Path(root) / part.kind, part.settings, part.subjects, part.val, part.test)
+    ]
+
+
+def synthesize_benchmark(
+    name: str,
+    root: str | Path,
+    workers: int = 0,
+    shard: tuple[int, int] = (1, 1),
+    progress: bool = True,
+) -> list[Path]:
+    """Make a benchmark, or continue it.
+
+    Args:
+        name: One of ``BENCHMARKS``.
+        root: Folder of the benchmark; it gets ``wild``, ``studio``, ``light_stage`` and ``stylised``.
+        workers: Processes that render; 0 renders in this process.
+        shard: (i, n): make every n-th sequence from the i-th on, counted from 1.
+        progress: Show a progress bar.
+
+    Returns:
+        Folders of the shard's sequences.
+    """
+    return render_tasks(benchmark_tasks(name, root), workers, shard, progress)
