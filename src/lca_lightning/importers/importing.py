@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ from lca_lightning.datasets.records import SPLITS, read_json
 from lca_lightning.datasets.writer import sequence_exists
 from lca_lightning.errors import DataError, LCAError, MissingAssetError, UsageError
 from lca_lightning.importers.registry import importer_class
-from lca_lightning.importers.selection import matches, sequence_name
+from lca_lightning.importers.selection import choose_cameras, choose_frames, matches, sequence_name
 from lca_lightning.importers.source import BrokenTake, Importer, SourceTake
 from lca_lightning.importers.take_writing import TakeOptions, TakeSummary, write_take
 from lca_lightning.writing import refuse_unwritable, write_text
@@ -192,18 +193,34 @@ def _run(jobs: list[_Job], workers: int, report: Report | None) -> Iterator[Take
             yield _work(job, lambda done, total, job=job: report(job.take.id, done, total))  # type: ignore
         return
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-        pending: set[Future[TakeSummary | BrokenTake]] = {pool.submit(_work, job) for job in jobs}
+        waiting: dict[Future[TakeSummary | BrokenTake], _Job] = {pool.submit(_work, job): job for job in jobs}
+        pending = set(waiting)
+        for job in jobs:
+            report(job.take.id, 0, _pictures(job))
         try:
             while pending:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    outcome = future.result()
-                    pictures = getattr(outcome, "pictures", 0)
-                    report(outcome.id, pictures, pictures)
-                    yield outcome
+                    report(waiting[future].take.id, _pictures(waiting[future]), 0)
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "A process of the import was killed, maybe for want of memory; use fewer --workers or a "
+                "smaller --max-size and run the same command again, finished sequences are kept."
+            ) from error
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _pictures(job: _Job) -> int:
+    """Pictures that a take will write; 0 where the choice leaves nothing."""
+    take, options = job.take, job.options.take
+    try:
+        cameras = choose_cameras(take.cameras, options.cameras)
+        return len(cameras) * len(choose_frames(take.frame_count, options.frames))
+    except DataError:
+        return 0
 
 
 def _list_skipped(out: Path, result: ImportResult) -> None:

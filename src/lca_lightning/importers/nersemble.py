@@ -140,5 +140,5 @@ def difference_mask(image_HW3: NDArray[np.uint8], stage_HW3: NDArray[np.uint8]) 
     contours, _ = cv2.findContours(differs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     mask = np.zeros((height, width), np.uint8)
     if contours:
-        cv2.drawContours(mask, [max(contours, key=cv2.contourArea)], -1, 255, cv2.FILLED)
+        cv2.drawContours(mask, [max(contours, key=cv2.contourArea)], -1, (255.0,), cv2.FILLED)
     return mask

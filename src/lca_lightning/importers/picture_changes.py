@@ -60,6 +60,6 @@ class PictureChange:
         for picture in (image_HW3, mask_HW):
             straight = undistort_image(picture, self._lens, self._maps)
             if (straight.shape[1], straight.shape[0]) != self.size:
-                straight = np.asarray(cv2.resize(straight, self.size, interpolation=cv2.INTER_AREA))
+                straight = np.asarray(cv2.resize(straight, self.size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
             pictures.append(np.ascontiguousarray(straight.astype(picture.dtype, copy=False)))
         return pictures[0], pictures[1]

@@ -92,7 +92,7 @@ def read_picture(content: Path | bytes, name: str = "", mode: str = "RGB") -> ND
     try:
         return np.asarray(_open_picture(content, name).convert(mode), np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"The picture {name or content} is damaged ({error}); get it again.") from error
+        raise DataError(f"The picture {_label(content, name)} is damaged ({error}); get it again.") from error
 
 
 def read_labels(content: Path | bytes, name: str = "") -> NDArray[np.uint8]:
@@ -101,8 +101,12 @@ def read_labels(content: Path | bytes, name: str = "") -> NDArray[np.uint8]:
     try:
         labels = np.asarray(picture if picture.mode in ("P", "L", "I", "I;16") else picture.convert("L"))
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"The picture {name or content} is damaged ({error}); get it again.") from error
+        raise DataError(f"The picture {_label(content, name)} is damaged ({error}); get it again.") from error
     return np.minimum(labels, 255).astype(np.uint8)
+
+
+def _label(content: Path | bytes, name: str) -> str:
+    return name or (content.name if isinstance(content, Path) else "in memory")
 
 
 def _open_picture(content: Path | bytes, name: str) -> Image.Image:
@@ -110,7 +114,8 @@ def _open_picture(content: Path | bytes, name: str) -> Image.Image:
         return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
     except (OSError, UnidentifiedImageError, ValueError) as error:
         raise DataError(
-            f"The picture {name or content} is missing or unreadable ({type(error).__name__}); get it again."
+            f"The picture {_label(content, name)} is missing or unreadable "
+            f"({type(error).__name__}); get it again."
         ) from error
 
 
