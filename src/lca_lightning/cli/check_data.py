@@ -56,7 +56,7 @@ def run(namespace: argparse.Namespace) -> None:
     from lca_lightning.inspection.table import table_lines
     from lca_lightning.writing import refuse_unwritable, write_text
 
-    jobs = len(os.sched_getaffinity(0)) if namespace.jobs is None else namespace.jobs
+    jobs = _cores() if namespace.jobs is None else namespace.jobs
     options = CheckOptions(
         sample=namespace.sample,
         full=namespace.full,
@@ -92,3 +92,8 @@ def run(namespace: argparse.Namespace) -> None:
         )
         raise DataError(f"{namespace.root} has {errors} error{'s' if errors > 1 else ''}{told}.")
     print(f"{namespace.root} can be used; next: lca show-data {namespace.root}")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -145,10 +145,12 @@ def read_dataset_header(root: Path) -> dict[str, Any]:
     header = read_json(root / "dataset.json")
     if header.get("format") != FORMAT_NAME:
         raise DataError(f"{root / 'dataset.json'} does not describe a data set of format {FORMAT_NAME!r}.")
-    if header.get("version") != FORMAT_VERSION:
+    version = header.get("version")
+    if version != FORMAT_VERSION:
+        older = isinstance(version, int) and 0 <= version < FORMAT_VERSION
+        way_out = f"run `lca migrate-data {root}`" if older else "install a newer lca-lightning"
         raise DataError(
-            f"{root} has layout version {header.get('version')} but this program reads version "
-            f"{FORMAT_VERSION}; make the data set again or use the program version that wrote it."
+            f"{root} has layout version {version} but this program reads version {FORMAT_VERSION}; {way_out}."
         )
     if header.get("kind") not in KINDS or not isinstance(header.get("rig"), str):
         raise DataError(f"{root / 'dataset.json'} must name its kind ({' or '.join(KINDS)}) and its rig.")

@@ -160,12 +160,9 @@ class CameraCheck:
         worst = max(abs(begin), abs(end if end is not None else begin))
         if worst < _WARN_FRAMES:
             return False
-        late = "late" if begin + (end if end is not None else begin) > 0 else "early"
-        what = f"the pictures are {abs(begin):.1f} frames off the rig at the beginning"
+        what = f"the pictures run {begin:+.1f} frames behind the rig"
         if end is not None:
-            what += f" and {abs(end):.1f} at the end ({late}; drift {drift:+.1f} frames)"
-        else:
-            what += f" ({late})"
+            what += f" at the beginning and {end:+.1f} at the end (drift {drift:+.1f} frames)"
         report = self._findings.error if worst >= _WRONG_FRAMES else self._findings.warning
         way_out = "shift this camera's frames, or resample a video that runs at another rate"
         report("synchronisation", what, way_out, self._result.name)

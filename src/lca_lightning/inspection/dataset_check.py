@@ -21,7 +21,7 @@ from lca_lightning.inspection.sources import (
     packed_header,
     sequence_places,
 )
-from lca_lightning.inspection.splits import check_duplicates, check_splits
+from lca_lightning.inspection.splits import check_duplicates, check_rights, check_splits
 
 Progress = Callable[[int, int, str], None]
 _MOST_PICTURED = 200  # sequences whose thumbnails are kept when all is well with them
@@ -76,6 +76,7 @@ def check_dataset(
     sequences.sort(key=lambda sequence: sequence.id)
     check_splits(sequences, findings)
     check_duplicates(sequences, findings)
+    check_rights(sequences, findings)
     every = findings.all + [finding for sequence in sequences for finding in sequence.findings]
     return DatasetResult(name, header, sequences, every)
 

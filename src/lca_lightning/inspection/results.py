@@ -111,6 +111,8 @@ class SequenceResult:
         id: Of the sequence.
         subject: Name of the person; empty when unreadable.
         split: ``"train"``, ``"val"``, ``"test"``, or empty when unreadable.
+        licence: Of the footage; empty when unreadable.
+        consent: On what it rests that the person may be shown; empty when unreadable.
         frames: Frames of every camera, 0 when unreadable.
         fps: Frames per second, 0 when unreadable.
         has_body: Whether a fitted body came with it.
@@ -124,6 +126,8 @@ class SequenceResult:
     id: str
     subject: str = ""
     split: str = ""
+    licence: str = ""
+    consent: str = ""
     frames: int = 0
     fps: float = 0.0
     has_body: bool = False
@@ -138,6 +142,8 @@ class SequenceResult:
         return {
             "subject": self.subject,
             "split": self.split,
+            "licence": self.licence,
+            "consent": self.consent,
             "frames": self.frames,
             "fps": self.fps,
             "has_body": self.has_body,

@@ -27,8 +27,6 @@ from lca_lightning.inspection.sequence_files import (
 from lca_lightning.inspection.synchronisation import choose_stretches
 from lca_lightning.inspection.videos import CheckedVideo, open_checked
 
-_UNKNOWN = ("", "unknown")
-
 
 def check_sequence(files: SequenceFiles, rig_name: str, kind: str, options: CheckOptions) -> SequenceResult:
     """Verify one sequence; whatever is wrong becomes a finding, nothing is raised.
@@ -68,7 +66,7 @@ def _check(
     result.frames, result.fps = stated_counts(description)
     part = description.get("part")
     result.origin = str(part.get("sequence", "")) if isinstance(part, dict) else files.name
-    _check_rights(description, findings)
+    result.licence, result.consent = (str(description.get(key, "")) for key in ("licence", "consent"))
     stated = description.get("cameras")
     stated = stated if isinstance(stated, dict) else {}
     result.cameras = {name: CameraResult(name) for name in stated}
@@ -82,6 +80,8 @@ def _check(
         way_out = "write StageLights, or state another kind"
         findings.error("signals", "a sequence of a light stage has no lights", way_out)
     body = _posed_body(rig_name, signals, findings, result) if signals is not None else None
+    if body is not None:
+        body.prepare(_spread(body.usable(), options.sample))
     expected: set[str] = set()
     for name, values in stated.items():
         size = _stated_size(name, values)
@@ -92,15 +92,6 @@ def _check(
     list_strangers(files, expected, findings)
     if body is not None:
         check_stature(np.stack([body.vertices(frame) for frame in _spread(body.usable(), 3)]), findings)
-
-
-def _check_rights(description: dict[str, Any], findings: Findings) -> None:
-    for key, way_out in (
-        ("licence", "state the licence under which the footage may be used"),
-        ("consent", "state on what it rests that this person may be shown"),
-    ):
-        if description.get(key) in _UNKNOWN:
-            findings.warning("rights", f"the {key} is unknown", way_out)
 
 
 def _sound_cameras(stated: dict[str, Any], findings: Findings) -> dict[str, CameraRecord]:

@@ -1,4 +1,4 @@
-"""What only shows between sequences: people in two splits, footage that is there twice."""
+"""What shows between sequences: people in two splits, footage that is there twice, rights left open."""
 
 from __future__ import annotations
 
@@ -53,6 +53,24 @@ def check_duplicates(sequences: list[SequenceResult], findings: Findings) -> Non
                 f"({first.split})"
             )
             _report(first, second, what, findings)
+
+
+def check_rights(sequences: list[SequenceResult], findings: Findings) -> None:
+    """Find sequences whose licence or consent nobody has stated.
+
+    Args:
+        sequences: All of the data set.
+        findings: Of the data set; receives one finding each, however many sequences there are.
+    """
+    for key, way_out in (
+        ("licence", "state the terms under which the footage may be used"),
+        ("consent", "state on what it rests that these people may be shown"),
+    ):
+        unknown = [sequence.id for sequence in sequences if getattr(sequence, key) == "unknown"]
+        if unknown:
+            some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            what = f"the {key} of {len(unknown)} of {len(sequences)} sequences is unknown ({some})"
+            findings.warning("rights", what, way_out)
 
 
 def _report(first: SequenceResult, second: SequenceResult, what: str, findings: Findings) -> None:

@@ -198,7 +198,7 @@ BREAKS: dict[str, tuple[Change, set[tuple[str, ...]]]] = {
     "no subject": (lambda root: describe(root, lambda values: values.update(subject="")), one("layout")),
     "unknown consent": (
         lambda root: describe(root, lambda values: values.update(consent="unknown")),
-        one("rights", severity="warning"),
+        one("rights", severity="warning", sequence=""),
     ),
     "subject in two splits": (
         lambda root: describe(root, lambda values: values.update(subject="bob")),
