@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +29,26 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         assert not stop.code
     text = capsys.readouterr().out
     assert all(
-        option in text for option in ("--calibration", "--stride", "--max-side", "--workers", "--people")
-    )
+        option in text
+        for option in (
+            "--calibration", "--stride", "--max-side", "--workers", "--people", "--engine", "--address",
+            "--clip-minutes", "--retry-failed", "--estimator", "--body-fits", "--clip-score", "@list.txt",
+        )
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["--out", "x"], ["a.mp4"], ["a.mp4", "--out", "x", "--stride", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--out", "x"],
+        ["a.mp4"],
+        ["a.mp4", "--out", "x", "--stride", "0"],
+        ["a.mp4", "--out", "x", "--clip-minutes", "0"],
+        ["a.mp4", "--out", "x", "--retries", "-1"],
+        ["a.mp4", "--out", "x", "--address", "auto"],
+        ["a.mp4", "--out", "x", "--engine", "slurm"],
+    ],
+)
 def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     status, said = fails(capsys, *words)
     assert status == 2 and "Traceback" not in said
@@ -67,6 +85,73 @@ def test_a_video_without_a_person_is_refused(capsys: pytest.CaptureFixture[str],
     dropped = json.loads((tmp_path / "out" / "dropped.json").read_text())["dropped"]
     assert dropped[0]["clip"] == "grey" and "no person" in dropped[0]["reason"]
     assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_what_no_clip_can_be_run_with_is_refused_before_the_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LCA_WEIGHTS", str(tmp_path))
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "list.txt").write_text("# nothing yet\n")
+    video, out = tmp_path / "a.mp4", tmp_path / "out"
+    for words, said in (
+        ((video, "--estimator", "sapiens2"), "hf download facebook/sapiens2-pose-0.4b"),
+        ((video, "--estimator", "nobody"), "choose one of mediapipe, sapiens2"),
+        ((video, "--estimator-weights", tmp_path), "leave out --estimator-weights"),
+        ((video, "--clip-score", "beauty"), "choose one of photographic"),
+        ((video, "--body-fits", tmp_path / "none"), "--body-fits does not exist"),
+        ((f"@{tmp_path / 'list.txt'}",), "names no video"),
+        ((tmp_path / "*.avi",), "Nothing matches"),
+    ):
+        if "sapiens2" not in words and "nobody" not in words:
+            pytest.importorskip("mediapipe")
+        status, text = fails(capsys, *words, "--out", out)
+        assert status == 1 and said in text and "Traceback" not in text, words
+    assert not out.exists()
+
+
+def test_a_list_is_run_to_its_end_and_summed_up(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("hello")
+    (tmp_path / "list.txt").write_text("empty.mp4\ntext.mp4\ngone.mp4\n")
+    out = tmp_path / "out"
+    status, said = fails(capsys, f"@{tmp_path / 'list.txt'}", "--out", out)
+    assert status == 1 and "None of the 3 clips can be used" in said and "dropped.json" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["dropped"] == 3 and summary["finished"] and summary["clips_per_hour"] > 0
+    assert summary["left_out_by_reason"] == {"unreadable or unsuitable input": 3}
+    reasons = {e["clip"]: e["reason"] for e in json.loads((out / "dropped.json").read_text())["dropped"]}
+    assert "empty" in reasons["empty"] and "does not exist" in reasons["gone"]
+    start = (out / "summary.json").stat().st_mtime_ns
+    fails(capsys, f"@{tmp_path / 'list.txt'}", "--out", out)
+    again = json.loads((out / "summary.json").read_text())
+    assert again["clips_per_hour"] is None and (out / "summary.json").stat().st_mtime_ns > start
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_real_clips_continues_to_the_same_bytes(tmp_path: Path, samples: Path) -> None:
+    pytest.importorskip("mediapipe")
+    for name in ("cam02", "cam03"):
+        (tmp_path / f"{name}.mp4").symlink_to(samples / "pose2sim_multiview" / f"{name}.mp4")
+    options = ("--stride", "12", "--max-side", "256", "--workers", "1")
+    command = [sys.executable, "-m", "lca_lightning.cli.main", "preprocess", str(tmp_path), *options, "--out"]
+    killed = subprocess.Popen([*command, str(tmp_path / "killed")])
+    while not (tmp_path / "killed" / "sequences" / "cam02").is_dir():
+        assert killed.poll() is None
+        time.sleep(0.2)
+    killed.kill()
+    killed.wait()
+    for name in ("killed", "straight"):
+        main(["preprocess", str(tmp_path), *options, "--out", str(tmp_path / name)])
+
+    def contents(out: Path) -> dict[str, bytes]:
+        files = [path for path in out.rglob("*") if path.is_file() and ".preprocess" not in str(path)]
+        return {
+            str(path.relative_to(out)): path.read_bytes() for path in files if path.name != "summary.json"
+        }
+
+    assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
 
 
 @pytest.mark.slow

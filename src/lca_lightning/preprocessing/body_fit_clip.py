@@ -131,12 +131,13 @@ def mhr_motion(rig: MHRRig, fits: list[BodyFit]) -> tuple[torch.Tensor, RigPose]
     Raises:
         DataError: A fit was stored without parameters.
     """
-    if any(fit.shape_45 is None or fit.model_204 is None for fit in fits):
+    shapes = [fit.shape_45 for fit in fits if fit.shape_45 is not None]
+    models = [fit.model_204 for fit in fits if fit.model_204 is not None]
+    if not len(shapes) == len(models) == len(fits):
         raise DataError(
             "These body fits lack shape_params or mhr_model_params; export SAM-3D-Body's whole output."
         )
-    shape = to_tensor(np.stack([fit.shape_45 for fit in fits]))  # type: ignore[arg-type]
-    model = to_tensor(np.stack([fit.model_204 for fit in fits]))  # type: ignore[arg-type]
+    shape, model = to_tensor(np.stack(shapes)), to_tensor(np.stack(models))
     identity, pose, _ = rig.from_model_parameters(shape, model)
     shift = to_tensor(np.stack([fit.shift_3 for fit in fits]) * _FLIP)
     return identity, RigPose(pose.rotations_BJ3, pose.translation_B3 + shift)

@@ -143,7 +143,7 @@ class RayEngine:
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise DeviceError(
                 f"No Ray cluster answers at {address or 'this machine'} ({str(error).splitlines()[0]}); "
-                "one with `ray start --head`, or leave out --address to use this machine alone."
+                "start one with `ray start --head`, or leave out --address to use this machine alone."
             ) from error
 
     @property

@@ -62,13 +62,13 @@ def process_clip(
 
 
 def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Progress | None) -> ClipResult:
+    prepared = prepare_clip(clip, options, workers, progress)
     from lca_lightning.preprocessing.fitted_clip import MONOCULAR, SEVERAL_CAMERAS, fit_prepared
     from lca_lightning.preprocessing.quality import drop_reason, measure_quality
     from lca_lightning.preprocessing.scores import score_reason
     from lca_lightning.preprocessing.writing import write_clip
     from lca_lightning.rig.loading import load_rig
 
-    prepared = prepare_clip(clip, options, workers, progress)
     reason, scored = score_reason(clip, prepared, options)
     if reason is not None:
         return ClipResult(clip.id, reason, scored)
@@ -101,16 +101,19 @@ def prepare_clip(
     Raises:
         DataError: No person, wrong calibration, unreadable video.
     """
-    from lca_lightning.calibration.loading import load_calibration
-    from lca_lightning.preprocessing.camera_matching import match_names, picture_inside_borders
-    from lca_lightning.preprocessing.fitted_clip import prepare_monocular, prepare_multiview
     from lca_lightning.preprocessing.frames import SourceVideo
-    from lca_lightning.preprocessing.quality import FEWEST_FRAMES, too_short
 
     cameras = None
     if clip.calibration is not None:
+        from lca_lightning.calibration.loading import load_calibration
+        from lca_lightning.preprocessing.camera_matching import match_names
+
         cameras = match_names(list(clip.videos), load_calibration(clip.calibration), clip.calibration)
-    videos = [SourceVideo(path) for path in clip.videos]
+    videos = [SourceVideo(path) for path in clip.videos]  # broken ones are found before anything is loaded
+    from lca_lightning.preprocessing.camera_matching import picture_inside_borders
+    from lca_lightning.preprocessing.fitted_clip import prepare_monocular, prepare_multiview
+    from lca_lightning.preprocessing.quality import FEWEST_FRAMES, too_short
+
     rates = [video.fps for video in videos]
     if max(rates) > 1.02 * min(rates):
         raise DataError(
