@@ -9,7 +9,7 @@ from torch.utils import data
 
 from lca_data_modules.base import LCADataModule
 from lca_lightning.batch import Batch
-from lca_lightning.datasets.mixture import MixedSource, normalized_weights
+from lca_lightning.datasets.mixture import MixedSource, NamedSamples, normalized_weights
 from lca_lightning.datasets.sampling import derived_seed
 from lca_lightning.errors import ConfigError, DataError
 
@@ -30,6 +30,7 @@ class MixtureDataModule(LCADataModule):
         evaluate: Validate and test this source only; None for all that have something to evaluate.
         same_people: Sources may show the same people, who are then known by the same name; refuse anybody who
             is trained on in one source and evaluated in another. Turn it off where equal names are chance.
+            Names of frames, and then of subjects too, begin with the source.
         **options: Options of every data module.
 
     Raises:
@@ -85,7 +86,7 @@ class MixtureDataModule(LCADataModule):
         used = {name: source for name, source in self.sources.items() if self._share(name)}
         shares = self._shares[[bool(self._share(name)) for name in self.sources]]
         sources = {name: source.training_source() for name, source in used.items()}
-        return MixedSource(sources, shares, self.hparams["seed"])
+        return MixedSource(sources, shares, self.hparams["seed"], self.hparams["same_people"])
 
     def evaluation_sets(self, stage: str) -> dict[str, data.Dataset[Batch]]:
         """The sets of the named source, else of all that have something to evaluate.
@@ -93,15 +94,15 @@ class MixtureDataModule(LCADataModule):
         Raises:
             DataError: There is nothing to test.
         """
-        named = self.hparams["evaluate"]
-        if named is not None:
-            return self.sources[named].evaluation_sets(stage)
+        named, same_people = self.hparams["evaluate"], self.hparams["same_people"]
         found: dict[str, data.Dataset[Batch]] = {}
         missing: DataError | None = None
         for name, source in self.sources.items():
+            if named not in (None, name):
+                continue
             try:
                 for key, samples in source.evaluation_sets(stage).items():
-                    found[f"{name}/{key}"] = samples
+                    found[f"{name}/{key}"] = NamedSamples(samples, name, same_people)
             except DataError as error:
                 missing = missing or error
         if not found and missing is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from torch.utils import data
 
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.samples import SampleSource
@@ -89,14 +92,46 @@ class MixedSource(SampleSource):
         sources: Sources by name; their rigs agree.
         shares: Of the sources, summing to 1.
         seed: Of the run.
+        same_people: Subjects of one name are one person in all sources.
     """
 
-    def __init__(self, sources: dict[str, SampleSource], shares: np.ndarray, seed: int) -> None:
+    def __init__(
+        self, sources: dict[str, SampleSource], shares: np.ndarray, seed: int, same_people: bool = True
+    ) -> None:
         self.names, self.sources = list(sources), list(sources.values())
+        self.same_people = same_people
         self.schedule = MixtureSchedule(shares, seed)
         self.rig = self.sources[0].rig
 
     def sample(self, number: int, views: int) -> Batch:
         """The next sample of the source that is due."""
         source, own = self.schedule.place(number)
-        return self.sources[source].sample(own, views)
+        return named_after(self.sources[source].sample(own, views), self.names[source], self.same_people)
+
+
+class NamedSamples(data.Dataset[Batch]):
+    """Samples of one source of a mixture, named after it.
+
+    Args:
+        samples: The source's own.
+        name: Of the source.
+        same_people: Subjects of one name are one person in all sources.
+    """
+
+    def __init__(self, samples: Any, name: str, same_people: bool) -> None:
+        self.samples, self.name, self.same_people = samples, name, same_people
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Batch:
+        return named_after(self.samples[index], self.name, self.same_people)
+
+
+def named_after(batch: Batch, source: str, same_people: bool) -> Batch:
+    """A batch whose frames, and subjects unless they are the same people, tell which source they are from."""
+    return replace(
+        batch,
+        frames=tuple(tuple(f"{source}/{name}" for name in names) for names in batch.frames),
+        subjects=batch.subjects if same_people else tuple(f"{source}/{name}" for name in batch.subjects),
+    )
