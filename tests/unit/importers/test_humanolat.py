@@ -190,3 +190,28 @@ def test_damage_is_listed(rig: AnnyRig, truth: tuple[np.ndarray, list[Eye]], tmp
     with pytest.raises(SystemExit):
         main(["import", "humanolat", str(tmp_path / "set"), str(tmp_path / "out")])
     assert "each of the 24 lamps" in (tmp_path / "out" / "skipped.json").read_text()
+
+
+@pytest.mark.slow
+def test_stored_body_lies_on_the_masks(rig: AnnyRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.spatial.transform import Rotation
+
+    from lca_lightning.importers.body_fitting import fit_body
+    from lca_lightning.importers.smpl_family import load_body_model, pose_model
+    from tests.unit.importers.smpl_stand_in import save_stand_in
+    from tests.unit.importers.views import stored_overlaps
+
+    monkeypatch.setattr(take_writing, "fit_body", fit_body)
+    model = save_stand_in(rig, "smplx", tmp_path / "smplx.npz")
+    loaded = load_body_model(model)
+    still = np.zeros((1, 55, 3))
+    still[0, 25:] = loaded.hand_means_245.reshape(30, 3)  # no hands are taken over: the model's relaxed ones
+    posed = pose_model(loaded, np.zeros(10), still, np.zeros((1, 10)))[0][0]
+    own = posed @ Rotation.from_rotvec([0.0, 0.0, 0.3]).as_matrix().T + [0.1, -0.2, 0.3]
+    body = own @ Y_DOWN
+    eyes = ring(["Cam01", "Cam02", "Cam03"], SIZE, body.mean(0), 1.9)
+    write_set(tmp_path / "set", rig, body, eyes)
+    words = ["--frames", "0:2", "--body-model", str(model)]
+    main(["import", "humanolat", str(tmp_path / "set"), str(tmp_path / "out"), *words])
+    found = stored_overlaps(tmp_path / "out", rig)
+    assert len(found) == 3 and min(min(values) for values in found.values()) > 0.8

@@ -243,3 +243,20 @@ def test_people_snapshot_damage_is_listed(
     (entry,) = json.loads((tmp_path / "out" / "skipped.json").read_text())
     assert says in entry["reason"]
     assert not list((tmp_path / "out").rglob("sequence.json"))
+
+
+@pytest.mark.slow
+def test_the_published_sample_of_huge100k_lies_on_its_masks(
+    rig: AnnyRig, samples: Path, tmp_path: Path
+) -> None:
+    """The one real take that can be had: a body found in its pictures covers the masks of all 24 views."""
+    from tests.unit.importers.views import stored_overlaps
+
+    source = samples / "huge100k"
+    if not source.is_dir():
+        pytest.skip("the sample of HuGe100K (dataset/sample of its code) is not on this machine")
+    pytest.importorskip("mediapipe")
+    words = ["--max-size", "448", "--fit", "pictures"]
+    main(["import", "huge100k", str(source), str(tmp_path / "out"), *words])
+    found = stored_overlaps(tmp_path / "out", rig)
+    assert len(found) == 24 and min(min(values) for values in found.values()) > 0.7
