@@ -102,7 +102,8 @@ def _targets(source: JointsBody | MeshBody | SmplBody, body_model: Path | None) 
         names = (*names, *source.joints.names)
         places = np.concatenate([places, source.joints.positions_TP3], 1)
     points, weights = landmark_points(names, places)
-    return _Targets(points, weights, source.vertices_TV3), f"its {_FAMILY.get(source.topology, '')} mesh"
+    family = _FAMILY.get(source.topology)
+    return _Targets(points, weights, source.vertices_TV3), f"its {family} mesh" if family else "its surface"
 
 
 def _fit(

@@ -31,7 +31,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
 class _Reader(pickle._Unpickler):  # the plain-Python one, whose steps can be followed
     """Reads the bytes of an array wherever a record of one was just built."""
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: io.BytesIO, label: str) -> None:
         super().__init__(file)
