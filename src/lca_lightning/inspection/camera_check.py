@@ -7,7 +7,7 @@ import numpy as np
 from lca_lightning.datasets.records import CameraRecord
 from lca_lightning.inspection.body import PosedBody
 from lca_lightning.inspection.cameras import check_person_in_view
-from lca_lightning.inspection.drawing import draw_outlines, shrink, to_jpeg
+from lca_lightning.inspection.drawing import draw_closely, shrink, to_jpeg
 from lca_lightning.inspection.findings import Findings
 from lca_lightning.inspection.overlap import (
     measure_overlaps,
@@ -20,7 +20,7 @@ from lca_lightning.inspection.signatures import sign
 from lca_lightning.inspection.synchronisation import Stretch, measure_offset
 from lca_lightning.inspection.videos import CheckedVideo
 
-_THUMBNAIL = 200  # pixels of the longer side
+_LOOK, _THUMBNAIL = 640, 220  # pixels of the longer side before and after the person is cut out
 _MOTION = 512  # pixels of the longer side at which motion is compared
 _AT_ONCE = 8  # masks decoded at once
 _LARGEST_SHARE = 0.97
@@ -97,18 +97,19 @@ class CameraCheck:
         count = min(self._options.thumbnails, len(frames))
         for place in np.linspace(0, len(frames) - 1, count).astype(int) if count else ():
             frame = frames[place]
-            small = shrink(pictures[frame], _THUMBNAIL)
-            height, width = small.shape[:2]
+            picture = shrink(pictures[frame], _LOOK)
+            height, width = picture.shape[:2]
             mask = resize_mask(masks[frame], width, height) >= 128 if frame in masks else None
-            drawn = draw_outlines(small, mask, self._rig_outline(frame))
+            drawn = draw_closely(picture, mask, self._rig_region(frame), _THUMBNAIL)
             overlap = self._result.overlaps.get(frame)
             label = f"frame {frame}" + (f", IoU {overlap:.2f}" if overlap is not None else "")
             self._result.thumbnails.append((label, to_jpeg(drawn)))
 
-    def _rig_outline(self, frame: int) -> np.ndarray | None:
+    def _rig_region(self, frame: int) -> np.ndarray | None:
+        """Where the rig covers the picture of which thumbnails are cut."""
         if self._camera is None or self._body is None or not self._body.usable()[frame]:
             return None
-        K_33, height, width = scaled_camera(self._camera, _THUMBNAIL)
+        K_33, height, width = scaled_camera(self._camera, _LOOK)
         return self._body.silhouette(frame, self._camera.w2c_44, K_33, height, width)
 
     def measure_offsets(self, stretches: list[Stretch], video: CheckedVideo) -> None:

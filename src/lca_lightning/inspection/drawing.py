@@ -44,6 +44,44 @@ def draw_outlines(
     return drawn
 
 
+def draw_closely(
+    image_HW3: np.ndarray, mask_HW: np.ndarray | None, rig_HW: np.ndarray | None, longest: int
+) -> np.ndarray:
+    """Cut out where mask and rig are, with a margin, and draw their outlines.
+
+    Args:
+        image_HW3: uint8 sRGB.
+        mask_HW: bool, of the picture's size, or None.
+        rig_HW: The same for the rig's silhouette.
+        longest: Most pixels of the longer side of the result.
+
+    Returns:
+        The picture; the whole one where neither is seen.
+    """
+    regions = [region for region in (mask_HW, rig_HW) if region is not None]
+    cut = _box_with_margin(np.logical_or.reduce(regions)) if regions else (slice(None), slice(None))
+    small = shrink(image_HW3[cut], longest)
+    height, width = small.shape[:2]
+    drawn = [None if region is None else _resize(region[cut], width, height) for region in (mask_HW, rig_HW)]
+    return draw_outlines(small, *drawn)
+
+
+def _box_with_margin(region_HW: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(region_HW.any(1)), np.flatnonzero(region_HW.any(0))
+    if not len(rows):
+        return slice(None), slice(None)
+    margin = max(4, round(0.12 * max(rows[-1] - rows[0], columns[-1] - columns[0])))
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + 1 + margin),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + 1 + margin),
+    )
+
+
+def _resize(region_HW: np.ndarray, width: int, height: int) -> np.ndarray:
+    grey = Image.fromarray(region_HW.astype(np.uint8) * 255)
+    return np.asarray(grey.resize((width, height), Image.Resampling.BOX)) >= 128
+
+
 def to_jpeg(image_HW3: np.ndarray) -> bytes:
     """A picture as the bytes of a JPEG file."""
     buffer = io.BytesIO()

@@ -41,7 +41,7 @@ def test_the_html_report_stands_alone_and_shows_every_camera(capture: Path, tmp_
     pictures = re.findall(r"data:image/jpeg;base64,([^']+)'", text)
     assert len(pictures) == 2 * 6
     image = Image.open(io.BytesIO(base64.b64decode(pictures[0])))
-    assert image.size == (120, 160)
+    assert 30 < image.size[0] <= 120 and 60 < image.size[1] <= 160  # cut closely
     assert "the mask masks/cam1.mkv does not open" in text and "IoU 1.00" in text
     assert list(tmp_path.glob("*.html")) == [tmp_path / "report.html"]
 

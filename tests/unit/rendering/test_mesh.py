@@ -23,9 +23,7 @@ def test_a_square_covers_the_pixels_whose_centres_lie_in_it(depth: float) -> Non
     covered = mesh_silhouette(SQUARE_V3, FACES_F3, at_depth(depth), K_33, 60, 80)
     rows, columns = np.mgrid[:60, :80] + 0.5
     x, y = (columns - 40) * depth / 100, (rows - 30) * depth / 100
-    assert (
-        covered == ((np.abs(x) <= 0.5) & (np.abs(y) <= 0.25))
-    ).all() and covered.sum() == 50 * 25 * 4 / depth**2
+    assert covered.any() and (covered == ((np.abs(x) <= 0.5) & (np.abs(y) <= 0.25))).all()
 
 
 def test_what_stands_behind_the_camera_covers_nothing() -> None:
