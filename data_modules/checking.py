@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from itertools import islice
@@ -237,15 +239,23 @@ class _Recorder(pl.LightningModule):
 
 def _run(module: pl.LightningDataModule, folder: str, steps: int, checkpoint: str | None) -> list[Any]:
     model, trainer_of_module = _Recorder(), module.trainer
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = {log: log.level for log in logs}
+    for log in logs:
+        log.setLevel(logging.ERROR)
     save = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=steps, limit_val_batches=0, logger=False, callbacks=[save],
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     try:
-        trainer.fit(model, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Lightning says about so small a run
+            trainer.fit(model, datamodule=module, ckpt_path=checkpoint, weights_only=True)
     finally:
         module.trainer = trainer_of_module
+        for log, level in levels.items():
+            log.setLevel(level)
     return model.seen
 
 

@@ -77,7 +77,8 @@ def known_keys(parser: Any, modules: Mapping[str, type]) -> list[str]:
     keys = [action.dest for action in parser._actions if action.dest != "help"]
     for module in modules.values():
         # a class passes on to its base what it does not name itself
-        signatures = [inspect.signature(kind.__init__) for kind in module.__mro__ if "__init__" in vars(kind)]
+        written = [vars(kind)["__init__"] for kind in module.__mro__ if "__init__" in vars(kind)]
+        signatures = [inspect.signature(function) for function in written]
         kept = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         parameters = [part for signature in signatures for part in signature.parameters.values()]
         names = [part.name for part in parameters if part.kind in kept and part.name != "self"]
