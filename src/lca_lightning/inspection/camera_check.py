@@ -24,6 +24,7 @@ _LOOK, _THUMBNAIL = 640, 220  # pixels of the longer side before and after the p
 _MOTION = 512  # pixels of the longer side at which motion is compared
 _AT_ONCE = 8  # masks decoded at once
 _LARGEST_SHARE = 0.97
+_MOST_SIGNATURES = 32  # pictures of a sequence that are looked for elsewhere: a dome has enough cameras
 _WARN_FRAMES, _WRONG_FRAMES = 0.5, 1.0
 
 
@@ -88,7 +89,7 @@ class CameraCheck:
         """Remember what the sampled pictures look like."""
         for frame in sorted(pictures.keys() & masks.keys()):
             signature = sign(self._result.name, frame, pictures[frame], masks[frame])
-            if signature is not None:
+            if signature is not None and len(self._sequence.signatures) < _MOST_SIGNATURES:
                 self._sequence.signatures.append(signature)
 
     def draw_thumbnails(self, pictures: dict[int, np.ndarray], masks: dict[int, np.ndarray]) -> None:
