@@ -72,12 +72,13 @@ def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Pro
     reason, scored = score_reason(clip, prepared, options)
     if reason is not None:
         return ClipResult(clip.id, reason, scored)
+    prepared = replace(prepared, report={**prepared.report, **scored})
     rig = load_rig()
     total = sum((MONOCULAR if prepared.observations.relative else SEVERAL_CAMERAS).steps)
     fit, prepared = fit_prepared(rig, prepared, _stage(progress, "fit", total))
     single = options.people == "single"
     quality = measure_quality(rig, prepared, fit, single)
-    summary: dict[str, object] = {**quality.summary(), **prepared.report, **scored}
+    summary: dict[str, object] = {**quality.summary(), **prepared.report}
     for name in ("reprojection_px", "silhouette_iou"):
         summary.pop(name)
     reason = drop_reason(prepared, quality, options.minimum_height, single)

@@ -146,6 +146,7 @@ class _Run:
 
     def all(self, clips: Iterable[Clip]) -> None:
         """Run everything that is still to be done."""
+        self._tell()
         todo = self._to_do(clips)
         running = 0
         while True:

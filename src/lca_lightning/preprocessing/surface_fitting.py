@@ -19,9 +19,11 @@ from lca_lightning.preprocessing.rig_fitting import (
 )
 from lca_lightning.rig.rig import REGIONS, Rig
 
-# Another model's points are no measurements of pixels: they are trusted to about a centimetre.
-SURFACES = FitSettings(pixel_spread=0.012, identity_weight=0.03, pose_weight=0.3, steps=(150, 100, 250))
-SURFACE_SPREAD, SURFACE_LIMIT, SURFACE_WEIGHT = 0.01, 4.0, 150.0
+# Another model's points are no measurements: none is an outlier, and landmarks hardly settle elsewhere.
+SURFACES = FitSettings(
+    robust_limit=12.0, identity_weight=0.03, pose_weight=0.3, offset_scale=0.3, steps=(150, 100, 250)
+)
+SURFACE_SPREAD, SURFACE_LIMIT, SURFACE_WEIGHT = 0.01, 8.0, 150.0
 _VERTICES, _SEARCH_EVERY = 1500, 10
 
 
