@@ -118,27 +118,34 @@ class SequenceWriter:
         self._linear_white, self._layers = float(linear_white), tuple(layers)
         self._partial = self._folder.with_name(f".{sequence_id}.partial-{os.getpid()}")
         self._remove_leftovers()
-        self._files: dict[tuple[str, str], VideoWriter] = {}
+        self._files: dict[str, dict[str, VideoWriter]] = {}
+        self._linear, self._quality, self._keyframe_interval = color == "linear", quality, keyframe_interval
         try:
-            for camera in cameras:
-                self._open_files(camera, color == "linear", quality, keyframe_interval)
-        except DataError:
-            self.abort()
-            raise
-        self._linear = color == "linear"
+            self._partial.mkdir(parents=True)
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
         self._finished = False
 
-    def _open_files(self, camera: CameraRecord, linear: bool, quality: int, keyframe_interval: int) -> None:
+    def _open(self, camera: CameraRecord) -> dict[str, VideoWriter]:
+        """Files of a camera, opened at its first frame: an encoder takes memory for many pictures."""
         size = (self.fps, camera.width, camera.height)
-        colour = {"deep": True} if linear else {"quality": quality, "keyframe_interval": keyframe_interval}
-        suffix = "mkv" if linear else "mp4"
-        path = self._partial / "videos" / f"{camera.name}.{suffix}"
-        self._files["videos", camera.name] = VideoWriter(path, *size, **colour)  # type: ignore[arg-type]
-        path = self._partial / "masks" / f"{camera.name}.mkv"
-        self._files["masks", camera.name] = VideoWriter(path, *size, gray=True)
+        files: dict[str, VideoWriter] = {}
+        self._files[camera.name] = files
+        videos = self._partial / "videos"
+        if self._linear:
+            files["videos"] = VideoWriter(videos / f"{camera.name}.mkv", *size, deep=True)
+        else:
+            files["videos"] = VideoWriter(
+                videos / f"{camera.name}.mp4",
+                *size,
+                quality=self._quality,
+                keyframe_interval=self._keyframe_interval,
+            )
+        files["masks"] = VideoWriter(self._partial / "masks" / f"{camera.name}.mkv", *size, gray=True)
         for layer in self._layers:
             path = self._partial / "layers" / layer / f"{camera.name}.mkv"
-            self._files[layer, camera.name] = VideoWriter(path, *size, deep=True)
+            files[layer] = VideoWriter(path, *size, deep=True)
+        return files
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed process left of this sequence."""
@@ -173,14 +180,25 @@ class SequenceWriter:
             raise DataError(
                 f"Frames of sequence {self.id} need the layers {list(self._layers)}, got {sorted(given)}."
             )
-        self._files["videos", camera].add(image_HW3)
-        self._files["masks", camera].add(mask_HW)
-        for layer, picture in given.items():
-            self._files[layer, camera].add(picture)
+        files = self._files.get(camera) or self._open(self.cameras[camera])
+        for name, picture in {"videos": image_HW3, "masks": mask_HW, **given}.items():
+            files[name].add(picture)
         box = mask_box(mask_HW)
         shown = linear_to_srgb8(image_HW3, self._linear_white) if self._linear else image_HW3
         self._person_boxes[camera].append(box)
         self._sharpness[camera].append(person_sharpness(shown, mask_HW, box))
+
+    def finish_camera(self, camera: str) -> None:
+        """Close the files of a camera that has all its frames, which frees the memory of its encoders.
+
+        Args:
+            camera: Camera name.
+
+        Raises:
+            DataError: The disk is full.
+        """
+        for writer in self._files.get(camera, {}).values():
+            writer.close()
 
     def finish(self, signals: Signals, quality: dict[str, Any] | None = None) -> Path:
         """Write the rig values, close the videos and give the sequence its name.
@@ -196,6 +214,8 @@ class SequenceWriter:
             DataError: Frame counts disagree, valid frames hold NaN, or the disk is full.
         """
         frames = len(signals.frame_valid_T)
+        if not frames:
+            raise DataError(f"Sequence {self.id} was not written because it got no frames.")
         for name, added in self._person_boxes.items():
             if len(added) != frames:
                 raise DataError(f"Camera {name} of sequence {self.id} got {len(added)} of {frames} frames.")
@@ -206,8 +226,8 @@ class SequenceWriter:
         description = {**self._description, "frames": frames, "undistorted": True}
         description["cameras"] = {name: camera.to_json() for name, camera in self.cameras.items()}
         description["quality"] = quality or {}
-        for writer in self._files.values():
-            writer.close()
+        for camera in self.cameras:
+            self.finish_camera(camera)
         try:
             (self._partial / "signals.safetensors").write_bytes(save(complete.to_arrays()))
             text = json.dumps(description, indent=2, allow_nan=False) + "\n"
@@ -225,7 +245,7 @@ class SequenceWriter:
 
     def abort(self) -> None:
         """Stop and remove everything written so far."""
-        for writer in self._files.values():
+        for writer in (writer for files in self._files.values() for writer in files.values()):
             writer.abort()
         shutil.rmtree(self._partial, ignore_errors=True)
 

@@ -138,6 +138,7 @@ def _write_camera(
         count += 1
         if tick is not None:
             tick(1, total)
+    writer.finish_camera(camera.name)
     if count != len(indices):
         raise DataError(
             f"Camera {camera.name} of {take.id} gave {count} of {len(indices)} frames: pictures are missing "

@@ -122,3 +122,16 @@ def test_a_camera_without_positive_focal_length_is_refused() -> None:
     K_33[0, 0] = -50
     with pytest.raises(DataError, match="focal lengths of -50"):
         CameraRecord("cam", WIDTH, HEIGHT, K_33, np.eye(4))
+
+
+def test_files_open_with_the_first_frame_and_a_finished_camera_takes_no_more(tmp_path: Path) -> None:
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    with writer(tmp_path) as sequence:
+        assert not list(tmp_path.rglob("*.mp4"))
+        for _ in range(FRAMES):
+            sequence.add_frame("cam", image, mask)
+        sequence.finish_camera("cam")
+        assert [path.name for path in tmp_path.rglob("*.mp4")] == ["cam.mp4"]
+        folder = sequence.finish(signals())
+    assert (folder / "masks" / "cam.mkv").is_file()
