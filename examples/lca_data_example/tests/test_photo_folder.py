@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from lca_data_example import PhotoFolderDataModule
-from lca_data_modules import check_data_module
 from PIL import Image
 
+from lca_data_modules import check_data_module
 from lca_lightning.errors import DataError
 from lca_lightning.geometry.cameras import intrinsics_from_field_of_view, orbit_cameras, project_points
 from lca_lightning.rig import load_rig

@@ -34,7 +34,8 @@ class Person:
             self.identity_I = np.array(values["identity"], np.float32)
             self.photos: list[dict[str, Any]] = list(values["photos"])
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder / 'person.json'} is missing or lacks {error}; write it again.") from error
+            path = folder / "person.json"
+            raise DataError(f"{path} is missing or lacks {error}; write it again.") from error
         if len(self.photos) < 2:
             raise DataError(f"{self.name} needs at least two photos: one to learn from, one to reproduce.")
 
@@ -74,7 +75,8 @@ class PhotoSamples(SampleSource):
         """The batch of one row."""
         sizes = (self.options["image_size"], self.options["face_size"])
         crops = [person.cut(photo, *sizes) for photo in targets]
-        rows = {key: torch.tensor([[photo[key] for photo in targets]]) for key in ("w2c", "rotations", "root")}
+        keys = ("w2c", "rotations", "root")
+        rows = {key: torch.tensor([[photo[key] for photo in targets]]) for key in keys}
         count = len(targets)
         return Batch(
             references=stack_references(
