@@ -24,7 +24,7 @@ WORST_LANDMARKS, WORST_SURFACE = 0.08, 0.03
 # Landmarks that a frame must have: fewer say nothing of a pose.
 FEWEST_LANDMARKS = 8
 _SHAPE_FRAMES, _CHUNK = 16, 48
-_STEPS = (60, 180)
+_STEPS = (60, 240)
 _FAMILY = {"smpl": "SMPL", "smplh": "SMPL-H", "smplx": "SMPL-X"}
 
 

@@ -97,7 +97,8 @@ class SurfaceFitter(ClipFitter):
     def fit(self, joint_steps: int, surface_steps: int, fit_shape: bool = True) -> None:
         """Both stages; the second one only where there is a surface."""
         surface, self._surface = self._surface, None
-        self.optimise(joint_steps, 0.06, use_pixels=False, fit_shape=fit_shape, first_limit=300.0)
+        first = joint_steps if surface is not None else 2 * joint_steps  # nothing comes after it
+        self.optimise(first, 0.06, use_pixels=False, fit_shape=fit_shape, first_limit=300.0)
         self._surface = surface
         if surface is not None:
             self._landmark_share = 0.05
