@@ -44,6 +44,6 @@ def person_sharpness(image_HW3: np.ndarray, mask_HW: np.ndarray, box: np.ndarray
     size = (max(3, round((right - left) * _HEIGHT / (bottom - top))), _HEIGHT)
     person = Image.fromarray(image_HW3[top:bottom, left:right]).convert("L").resize(size)
     inside = np.asarray(Image.fromarray(mask_HW[top:bottom, left:right]).resize(size))[1:-1, 1:-1] >= 128
-    grey = np.asarray(person, np.float32)
+    grey = np.asarray(person, np.float64)  # the same digits on every machine
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    return float(laplacian[inside].var()) if inside.any() else float("nan")
+    return round(float(laplacian[inside].var()), 3) if inside.any() else float("nan")
