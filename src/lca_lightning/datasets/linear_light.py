@@ -9,10 +9,18 @@ import numpy as np
 DEEPEST = 65535  # largest value of a channel
 
 
-def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    """The sRGB curve of IEC 61966-2-1, for values clipped to [0, 1]."""
-    clipped = np.clip(linear, 0.0, 1.0)
-    return np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
+def srgb_to_linear(colors: np.ndarray) -> np.ndarray:
+    """sRGB values in [0, 1] to linear light, the curve of IEC 61966-2-1."""
+    colors = np.asarray(colors)
+    return np.where(colors <= 0.04045, colors / 12.92, ((np.maximum(colors, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(colors: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB values, clipped to [0, 1]."""
+    colors = np.clip(colors, 0.0, 1.0)
+    return np.where(
+        colors <= 0.0031308, colors * 12.92, 1.055 * np.maximum(colors, 0.0031308) ** (1 / 2.4) - 0.055
+    )
 
 
 @lru_cache(maxsize=8)

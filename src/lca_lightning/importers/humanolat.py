@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.calibration.axes import turn_to_y_up
-from lca_lightning.datasets.linear_light import linear_to_deep
+from lca_lightning.datasets.linear_light import linear_to_deep, srgb_to_linear
 from lca_lightning.datasets.signals import StageLights
 from lca_lightning.errors import DataError, LCAError
 from lca_lightning.importers.humanolat_files import (
@@ -99,8 +99,9 @@ class HumanOLATImporter(Importer):
         path = take.folder / "segmentations" / "masks" / "000" / f"{camera.name}.png"
         mask = read_picture(path, mode="L")
         mask = np.where(mask > 0, 255, 0).astype(np.uint8)
+        curve = srgb_to_linear(np.arange(256) / 255.0)
         for picture, _ in _shown(take, indices):
-            yield linear_to_deep(_srgb_to_linear()[read_picture(files[picture])], 1.0), mask
+            yield linear_to_deep(curve[read_picture(files[picture])], 1.0), mask
 
     def lights(self, take: SourceTake, indices: Sequence[int]) -> StageLights:
         """One lamp a frame at intensity 1; all of them in fully lit frames."""
@@ -141,9 +142,3 @@ def _shown(take: SourceTake, indices: Sequence[int]) -> list[tuple[int, int]]:
     shown = take.details["shown"]
     assert isinstance(shown, list)
     return [shown[index] for index in indices]
-
-
-def _srgb_to_linear() -> NDArray[np.float64]:
-    """Linear light of the 256 values of an 8-bit sRGB picture."""
-    value = np.arange(256) / 255.0
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lca_lightning.datasets.linear_light import srgb_to_linear
 from lca_lightning.synthesis.body_atlas import Array
-from lca_lightning.synthesis.textures import random_cloth_color, srgb_to_linear
+from lca_lightning.synthesis.textures import random_cloth_color
 
 PLACES = ("shapes", "landscape", "street", "room")
 _STUDIO_GREY = 0.5

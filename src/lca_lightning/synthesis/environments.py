@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lca_lightning.datasets.linear_light import srgb_to_linear
 from lca_lightning.errors import DataError
 from lca_lightning.synthesis.body_atlas import Array
 from lca_lightning.synthesis.sensor import load_mitsuba
-from lca_lightning.synthesis.textures import srgb_to_linear
 
 PLACES = ("overcast", "sun", "sunset", "windows", "lamps", "night street", "forest")
 ENVIRONMENT_SUFFIXES = (".hdr", ".exr")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_lightning.datasets.linear_light import srgb_to_linear
 from lca_lightning.synthesis.body_atlas import BodyFields, Landmarks
-from lca_lightning.synthesis.textures import smooth_noise, srgb_to_linear
+from lca_lightning.synthesis.textures import smooth_noise
 
 # sRGB stops from little to much melanin
 _SKIN_RAMP = np.array(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.datasets.format import CameraRecord, StageLights
+from lca_lightning.datasets.linear_light import linear_to_srgb
 from lca_lightning.synthesis.backgrounds import drawn_background
 from lca_lightning.synthesis.cameras import studio_cameras, wild_camera
 from lca_lightning.synthesis.environments import environment_files
@@ -23,7 +24,6 @@ from lca_lightning.synthesis.person import Person
 from lca_lightning.synthesis.scene import PersonScene, RenderedFrame
 from lca_lightning.synthesis.settings import CaptureSettings
 from lca_lightning.synthesis.stylised import random_toon, shade
-from lca_lightning.synthesis.textures import linear_to_srgb
 
 Picture = tuple[NDArray, NDArray[np.uint8], dict[str, NDArray] | None]
 _WILD_RATE_FACTORS = (20, 32)  # of H.264: from barely to plainly compressed

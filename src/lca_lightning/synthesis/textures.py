@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from lca_lightning.datasets.linear_light import linear_to_srgb, srgb_to_linear
 from lca_lightning.synthesis.body_atlas import BodyFields
 
 PATTERNS = ("plain", "stripes", "checks", "dots", "gradient", "camouflage", "colour blocks")
@@ -44,20 +45,6 @@ _HAIR_COLORS = np.array(
     ]
 )
 _HAIR_ODDS = np.array([6, 6, 5, 4, 3, 2, 2, 2, 1, 0.4, 0.4])
-
-
-def srgb_to_linear(colors: NDArray) -> NDArray:
-    """sRGB values in [0, 1] to linear light."""
-    colors = np.asarray(colors)
-    return np.where(colors <= 0.04045, colors / 12.92, ((np.maximum(colors, 0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(colors: NDArray) -> NDArray:
-    """Linear light to sRGB values, clipped to [0, 1]."""
-    colors = np.clip(colors, 0.0, 1.0)
-    return np.where(
-        colors <= 0.0031308, colors * 12.92, 1.055 * np.maximum(colors, 0.0031308) ** (1 / 2.4) - 0.055
-    )
 
 
 def smooth_noise(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_lightning.datasets.linear_light import srgb_to_linear
 from lca_lightning.synthesis.garments import Outfit, Paint, Skirt, random_outfit, random_paint
 from lca_lightning.synthesis.hair import random_style
-from lca_lightning.synthesis.textures import random_cloth_color, srgb_to_linear
+from lca_lightning.synthesis.textures import random_cloth_color
 
 WARDROBES = ("everyday", "tight", "drawn")
 GLASSES = ("round", "square", "sunglasses")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lca_lightning.datasets.linear_light import linear_to_srgb, srgb_to_linear
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import RigPose
 from lca_lightning.synthesis.atlas import BodyTemplate, load_template
@@ -16,9 +17,7 @@ from lca_lightning.synthesis.person import Person, create_person
 from lca_lightning.synthesis.skin import skin_color
 from lca_lightning.synthesis.textures import (
     PATTERNS,
-    linear_to_srgb,
     paint_pattern,
-    srgb_to_linear,
     text_mask,
 )
 
