@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,26 +20,42 @@ class FrameCrop:
     """One frame of one camera, cut around the person.
 
     Args:
-        image_HW3: uint8 sRGB; grey where the cut leaves the picture.
-        mask_HW: uint8, 255 on the person.
+        body_4HW: uint8 sRGB and, as fourth channel, the mask; grey and no person outside the picture.
         K_33: Intrinsics of the cut, pixels, float32.
-        face_hw3: Square close-up of the face, uint8, or None where no face is seen.
-        face_mask_hw: Its part of the mask, uint8, or None.
+        face_4hw: Square close-up of the face, likewise, or None where no face is seen.
         box: ``(4,)`` left, top, right, bottom of the cut in the whole picture, whole pixels; other values of
             the same frame are cut to it by :func:`cut_values`.
     """
 
-    image_HW3: np.ndarray
-    mask_HW: np.ndarray
+    body_4HW: np.ndarray
     K_33: np.ndarray
-    face_hw3: np.ndarray | None = None
-    face_mask_hw: np.ndarray | None = None
-    box: np.ndarray | None = None
+    face_4hw: np.ndarray | None
+    box: np.ndarray
+
+    @property
+    def image_HW3(self) -> np.ndarray:
+        """The picture, uint8 sRGB."""
+        return self.body_4HW[:3].transpose(1, 2, 0)
+
+    @property
+    def mask_HW(self) -> np.ndarray:
+        """The mask, uint8, 255 on the person."""
+        return self.body_4HW[3]
+
+    @property
+    def face_hw3(self) -> np.ndarray | None:
+        """The close-up, uint8 sRGB, or None."""
+        return None if self.face_4hw is None else self.face_4hw[:3].transpose(1, 2, 0)
+
+    @property
+    def face_mask_hw(self) -> np.ndarray | None:
+        """The close-up's part of the mask, uint8, or None."""
+        return None if self.face_4hw is None else self.face_4hw[3]
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays in bytes."""
-        arrays = (self.image_HW3, self.mask_HW, self.K_33, self.face_hw3, self.face_mask_hw)
+        arrays = (self.body_4HW, self.K_33, self.face_4hw)
         return sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -191,11 +208,9 @@ def crop_rgba(
         face = cut_values(rgba_HW4, snap(face_square(face_box)), face_size, _OUTSIDE)
     person = cut_values(rgba_HW4, box, image_size, _OUTSIDE)
     return FrameCrop(
-        image_HW3=person[..., :3],
-        mask_HW=person[..., 3],
+        body_4HW=person.transpose(2, 0, 1),
         K_33=_crop_and_scale(K_33, box, image_size),
-        face_hw3=None if face is None else face[..., :3],
-        face_mask_hw=None if face is None else face[..., 3],
+        face_4hw=None if face is None else face.transpose(2, 0, 1),
         box=box,
     )
 
@@ -222,9 +237,34 @@ def replace_background(image_HW3: np.ndarray, mask_HW: np.ndarray, background: f
     return to_float(image_HW3).sub_(background).mul_(to_float(mask_HW)).add_(background)
 
 
+def stack_cuts(cuts_4HW: Iterable[np.ndarray | None], size: tuple[int, int]) -> torch.Tensor:
+    """Cuts as one float tensor, each converted once.
+
+    Args:
+        cuts_4HW: uint8 picture and mask of each; None gives zeros.
+        size: Height and width in pixels.
+
+    Returns:
+        ``(N, 4, H, W)`` float32 in [0, 1].
+    """
+    cuts = list(cuts_4HW)
+    stacked_N4HW = torch.empty(len(cuts), 4, *size)
+    for row, cut_4HW in zip(stacked_N4HW, cuts, strict=True):
+        if cut_4HW is None:
+            row.zero_()
+        else:
+            row.copy_(torch.from_numpy(cut_4HW))
+    return stacked_N4HW.div_(255)
+
+
+def over_background(stacked_N4HW: torch.Tensor, background: float) -> torch.Tensor:
+    """Composite pictures of :func:`stack_cuts` over a grey value in [0, 1], in place: ``(N, 3, H, W)``."""
+    return stacked_N4HW[:, :3].sub_(background).mul_(stacked_N4HW[:, 3:]).add_(background)
+
+
 def to_float(array: np.ndarray) -> torch.Tensor:
     """uint8 ``(H, W, 3)`` or ``(H, W)`` to float32 ``(3, H, W)`` or ``(1, H, W)`` in [0, 1]."""
     # photos may come in read-only memory, which torch does not know
     writable = array if array.flags.writeable else np.array(array)
     tensor = torch.from_numpy(writable)
-    return torch.div(tensor.permute(2, 0, 1) if array.ndim == 3 else tensor[None], 255)
+    return (tensor.permute(2, 0, 1) if array.ndim == 3 else tensor[None]).to(torch.float32).div_(255)

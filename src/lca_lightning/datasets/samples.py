@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils import data
 
 from lca_lightning.batch import Batch, Driving, Lighting, References, Targets
-from lca_lightning.datasets.crops import FrameCrop, replace_background, to_float
+from lca_lightning.datasets.crops import FrameCrop, over_background, stack_cuts
 from lca_lightning.datasets.evaluation import EvaluationItem
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import FrameStore, Shot
@@ -78,9 +78,11 @@ class SampleBuilder:
 
 def _targets(sequence: Sequence, shots: tuple[Shot, ...], crops: list[FrameCrop]) -> Targets:
     w2c_T44 = np.stack([sequence.cameras[shot.camera].w2c_44 for shot in shots])
+    height, width = crops[0].mask_HW.shape
+    stacked_T4HW = stack_cuts((crop.body_4HW for crop in crops), (height, width))
     return Targets(
-        images_BT3HW=torch.stack([to_float(crop.image_HW3) for crop in crops])[None],
-        masks_BT1HW=torch.stack([to_float(crop.mask_HW) for crop in crops])[None],
+        images_BT3HW=stacked_T4HW[None, :, :3],
+        masks_BT1HW=stacked_T4HW[None, :, 3:],
         w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
         K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
     )
@@ -99,26 +101,21 @@ def stack_references(
     Returns:
         References with ``B = 1``.
     """
-    bodies = [replace_background(crop.image_HW3, crop.mask_HW, background) for crop in crops]
-    faces = [
-        torch.zeros(3, *face_size)
-        if crop.face_hw3 is None or crop.face_mask_hw is None
-        else replace_background(crop.face_hw3, crop.face_mask_hw, background)
-        for crop in crops
-    ]
+    crops = list(crops)
+    height, width = crops[0].mask_HW.shape
+    bodies_V4HW = stack_cuts((crop.body_4HW for crop in crops), (height, width))
+    faces_V4hw = stack_cuts((crop.face_4hw for crop in crops), face_size)
+    seen_V = torch.tensor([crop.face_4hw is not None for crop in crops])
+    faces_V3hw = over_background(faces_V4hw, background)
+    faces_V3hw[~seen_V] = 0.0
     return References(
-        body_BV3HW=torch.stack(bodies)[None],
-        face_BV3hw=torch.stack(faces)[None],
+        body_BV3HW=over_background(bodies_V4HW, background)[None],
+        face_BV3hw=faces_V3hw[None],
         view_mask_BV=torch.ones(1, len(crops), dtype=torch.bool),
-        face_mask_BV=torch.tensor([[crop.face_hw3 is not None for crop in crops]]),
-        body_mattes_BV1HW=torch.stack([to_float(crop.mask_HW) for crop in crops])[None],
-        face_mattes_BV1hw=torch.stack([_face_matte(crop, face_size) for crop in crops])[None],
+        face_mask_BV=seen_V[None],
+        body_mattes_BV1HW=bodies_V4HW[None, :, 3:],
+        face_mattes_BV1hw=faces_V4hw[None, :, 3:],
     )
-
-
-def _face_matte(crop: FrameCrop, face_size: tuple[int, int]) -> torch.Tensor:
-    """The close-up's part of the mask, zeros where no face is seen."""
-    return torch.zeros(1, *face_size) if crop.face_mask_hw is None else to_float(crop.face_mask_hw)
 
 
 class SampleSource(ABC):

@@ -286,7 +286,8 @@ class VideoReader:
         """A decoded picture as an upright array ``(H, W)``, without a copy where it is grey already."""
         grey = picture if picture.format.name == "gray" else self.reformat(picture, "gray")
         plane = grey.planes[0]
-        pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: grey.height, : grey.width]
+        pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        pixels = pixels[: grey.height, : grey.width]
         return np.rot90(pixels, round(picture.rotation / 90) % 4)
 
     def _report(self, stand_ins: dict[int, int]) -> None:
