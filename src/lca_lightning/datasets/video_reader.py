@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from lca_lightning.datasets.video_index import (
     BT709,
@@ -263,7 +263,7 @@ class VideoReader:
         if matrix == _UNSPECIFIED and self._table is not None:
             matrix = self._table.matrix
         # PyAV before 17 converts by the file's matrix only where the (unused) matrix of the result differs
-        matrices = ("ITU709", "ITU601") if matrix == BT709 else (None, None)
+        matrices = (Colorspace.ITU709, Colorspace.ITU601) if matrix == BT709 else (None, None)
         return self._reformatter.reformat(
             picture, format=layout, src_colorspace=matrices[0], dst_colorspace=matrices[1], threads=1
         )
