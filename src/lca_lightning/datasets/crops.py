@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 
 PERSON_MARGIN = 0.1  # of the person's extent, on each side
+_CUT_OFF = 1.0  # pixels from the border of a picture within which a mask ends there
 FACE_SCALE = 1.6  # side of the square over the larger extent of the face box
 _OUTSIDE = (128, 128, 128, 0)  # grey and not the person
 
@@ -59,22 +59,45 @@ class FrameCrop:
         return sum(array.nbytes for array in arrays if array is not None)
 
 
-def expand_to_aspect(box: np.ndarray, aspect: float, margin: float = PERSON_MARGIN) -> np.ndarray:
-    """Widen a box by a margin and then to an aspect ratio, about its middle.
+def person_cut(
+    box: np.ndarray, picture: tuple[int, int], aspect: float, margin: float = PERSON_MARGIN
+) -> np.ndarray:
+    """Widen the box of a person by a margin and then to an aspect ratio, about its middle.
+
+    A side on which the picture cuts the person off stays where it is: nobody knows what is beyond, and a
+    target must not say that it is background. Where that holds for two opposite sides that should grow, the
+    cut becomes shorter below, or narrower on the right, instead.
 
     Args:
         box: ``(4,)`` left, top, right, bottom in pixels.
+        picture: Height and width of the picture in pixels.
         aspect: Width over height of the result.
         margin: Part of the extent added on each side first.
 
     Returns:
-        ``(4,)`` box in pixels; it may leave the picture.
+        ``(4,)`` box in pixels; it may leave the picture on sides where the person does not.
     """
-    left, top, right, bottom = (float(value) for value in box)
-    width, height = (right - left) * (1 + 2 * margin), (bottom - top) * (1 + 2 * margin)
-    width, height = max(width, height * aspect), max(height, width / aspect)
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+    near, far = np.array(box[:2], float), np.array(box[2:], float)
+    free_near, free_far = near > _CUT_OFF, far < np.array(picture[::-1]) - _CUT_OFF
+    added = margin * (far - near)
+    near, far = near - added * free_near, far + added * free_far
+    width, height = far - near
+    stuck_x, stuck_y = ~(free_near | free_far)
+    if stuck_x and width < height * aspect:
+        wanted = np.array([width, width / aspect])
+    elif stuck_y and height < width / aspect:
+        wanted = np.array([height * aspect, height])
+    else:
+        wanted = np.array([max(width, height * aspect), max(height, width / aspect)])
+    growth = wanted - (far - near)
+    share_near = np.where(growth > 0, free_near / np.maximum(free_near.astype(int) + free_far, 1), 0.0)
+    return np.concatenate([near - growth * share_near, far + growth * (1 - share_near)])
+
+
+def _whole(height: int, width: int, aspect: float) -> np.ndarray:
+    """The whole picture, widened to an aspect ratio."""
+    x, y = (max(width, height * aspect) - width) / 2, (max(height, width / aspect) - height) / 2
+    return np.array([-x, -y, width + x, height + y])
 
 
 def face_square(box: np.ndarray, scale: float = FACE_SCALE) -> np.ndarray:
@@ -87,9 +110,9 @@ def face_square(box: np.ndarray, scale: float = FACE_SCALE) -> np.ndarray:
 
 def snap(box: np.ndarray) -> np.ndarray:
     """The nearest box of whole pixels, at least one on each side, int64; intrinsics follow it exactly."""
-    left, top = np.rint(np.asarray(box[:2], float)).astype(int)
-    width, height = np.maximum(np.rint([box[2] - box[0], box[3] - box[1]]).astype(int), 1)
-    return np.array([left, top, left + width, top + height])
+    left, top, right, bottom = (float(value) for value in box)
+    x, y = round(left), round(top)
+    return np.array([x, y, x + max(round(right - left), 1), y + max(round(bottom - top), 1)])
 
 
 def window(pixels: np.ndarray, box: np.ndarray, fill: int | tuple[int, ...]) -> np.ndarray:
@@ -145,7 +168,8 @@ def cut_values(
         ``(h, w, C)`` of the same type.
     """
     part = torch.from_numpy(window(values_HWC, box, fill)).permute(2, 0, 1)[None]
-    resized = functional.interpolate(part, size, mode="bilinear", antialias=True)
+    # what functional.interpolate calls after ten times as long a preparation
+    resized = torch.ops.aten._upsample_bilinear2d_aa(part, size, False, None, None)
     return np.asarray(resized[0].permute(1, 2, 0).numpy())
 
 
@@ -201,8 +225,8 @@ def crop_rgba(
     """
     height, width = rgba_HW4.shape[:2]
     known = np.isfinite(person_box).all()
-    box = person_box if known else np.array([0, 0, width, height], float)
-    box = snap(expand_to_aspect(box, image_size[1] / image_size[0], PERSON_MARGIN if known else 0.0))
+    aspect = image_size[1] / image_size[0]
+    box = snap(person_cut(person_box, (height, width), aspect) if known else _whole(height, width, aspect))
     face = None
     if face_box is not None and np.isfinite(face_box).all():
         face = cut_values(rgba_HW4, snap(face_square(face_box)), face_size, _OUTSIDE)

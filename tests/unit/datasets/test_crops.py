@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from lca_lightning.datasets.crops import (
     crop_frame,
     cut_and_resize,
-    expand_to_aspect,
     face_square,
+    person_cut,
     replace_background,
 )
 
@@ -20,13 +20,40 @@ edges = st.floats(0, 500)
 
 @given(edges, edges, st.floats(1, 300), st.floats(1, 300), st.floats(0.3, 3))
 def test_expanded_boxes_hold_the_margin_the_aspect_and_the_middle(left, top, width, height, aspect):
-    box = np.array([left, top, left + width, top + height])
-    wide = expand_to_aspect(box, aspect)
+    box = np.array([left, top, left + width, top + height]) + 2.0
+    wide = person_cut(box, (2000, 2000), aspect)
     assert np.isclose((wide[2] - wide[0]) / (wide[3] - wide[1]), aspect)
     assert np.allclose((wide[:2] + wide[2:]) / 2, (box[:2] + box[2:]) / 2)
     margins = np.array([box[0] - wide[0], wide[2] - box[2], box[1] - wide[1], wide[3] - box[3]])
     parts = margins / np.array([width, width, height, height])
     assert parts.min() == pytest.approx(0.1, abs=1e-6)
+
+
+@given(
+    st.tuples(*[st.booleans()] * 4), st.floats(30, 90), st.floats(30, 90), st.floats(0.3, 3)
+)  # fmt: skip
+def test_a_cut_never_passes_the_border_that_cuts_the_person_off(touched, width, height, aspect):
+    left, top, right, bottom = touched
+    box = np.array(
+        [0 if left else 5, 0 if top else 5, 100 if right else 5 + width, 100 if bottom else 5 + height]
+    )
+    cut = person_cut(box, (100, 100), aspect)
+    assert np.isclose((cut[2] - cut[0]) / (cut[3] - cut[1]), aspect)
+    assert not left or cut[0] == pytest.approx(0)
+    assert not top or cut[1] == pytest.approx(0)
+    assert not right or cut[2] <= 100 + 1e-9
+    assert not bottom or cut[3] <= 100 + 1e-9
+    if not (left and right) and not (top and bottom):  # then nothing of the person is lost either
+        assert (cut[:2] <= box[:2] + 1e-9).all() and (cut[2:] >= box[2:] - 1e-9).all()
+
+
+def test_legs_below_the_picture_are_not_called_background():
+    """A person whom the picture cuts off at the knees: the cut ends with the picture."""
+    image, mask = np.full((100, 80, 3), 200, np.uint8), np.zeros((100, 80), np.uint8)
+    mask[20:, 30:50] = 255
+    cut = crop_frame(image, mask, K_33, np.array([30.0, 20, 50, 100]), None, (64, 48), (8, 8))
+    assert cut.mask_HW[-1, 20:28].min() == 255 and (cut.image_HW3[-1] == 200).all()
+    assert cut.box[3] == 100 and cut.box[1] < 20
 
 
 def test_face_square():
