@@ -6,18 +6,20 @@ a chumpy variable are rebuilt; every other name is refused before it is looked u
 
 from __future__ import annotations
 
-import codecs
 import io
+import math
 import pickle
 import warnings
-from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from lca_lightning.errors import DataError
+from lca_lightning.pickled_arrays import KNOWN, Maker, StandIn
 
+_LARGEST_REPEAT = 1000  # expanded tensors repeat a few values; more is a trap
 _BROKEN = (
     pickle.UnpicklingError,
     EOFError,
@@ -94,22 +96,28 @@ def read_npy(source: Path | IO[bytes], name: str = "") -> Any:
         raise DataError(f"{label} is no readable .npy file ({error}); get it again.") from error
 
 
-class _Tensor:
-    """Stands for a PyTorch tensor until the array is wanted."""
+class _Tensor(StandIn):
+    """Stands for a PyTorch tensor."""
 
     def __init__(self, values: Any, offset: int, shape: Any, stride: Any, *_: Any) -> None:
         flat = np.asarray(values)
+        if flat.dtype.hasobject or flat.ndim != 1:
+            raise ValueError("a tensor's storage holds something else than numbers")
         shape, stride = tuple(int(n) for n in shape), tuple(int(n) for n in stride)
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True) if n)
         if offset < 0 or min(stride, default=0) < 0 or min(shape, default=0) < 0 or last >= max(flat.size, 1):
             raise ValueError("a tensor reaches beyond its storage")
-        view = np.lib.stride_tricks.as_strided(
-            flat[offset:], shape, tuple(step * flat.itemsize for step in stride)
-        )
-        self.array = view.copy()
+        if math.prod(shape) > _LARGEST_REPEAT * max(flat.size, 1):
+            raise ValueError("a tensor repeats its storage beyond reason")
+        steps = tuple(step * flat.itemsize for step in stride)
+        self._array = np.lib.stride_tricks.as_strided(flat[offset:], shape, steps).copy()
+
+    def value(self, plain: Any) -> np.ndarray:
+        """The array."""
+        return self._array
 
 
-def _load_storage(content: bytes) -> np.ndarray:
+def _storage(content: bytes) -> np.ndarray:
     """The values of a PyTorch storage, by PyTorch's own reader that refuses code."""
     import torch
 
@@ -119,79 +127,11 @@ def _load_storage(content: bytes) -> np.ndarray:
         return torch.empty(0, dtype=loaded.dtype).set_(loaded.untyped()).numpy()
 
 
-class _Variable:
-    """Stands for a chumpy variable, of which only its array matters."""
-
-    def __init__(self, *_: Any) -> None:
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def array(self) -> Any:
-        """The array under ``x``, however deep."""
-        state = self.state
-        if not isinstance(state, dict) or not isinstance(state.get("x"), np.ndarray):
-            raise DataError("A chumpy variable holds a formula instead of an array; save its values instead.")
-        return state["x"]
-
-
-class _Sparse(_Variable):
-    """Stands for a SciPy sparse matrix in columns (csc) or rows (csr)."""
-
-    by_column = True
-
-    def array(self) -> np.ndarray:
-        """The dense matrix."""
-        from scipy import sparse
-
-        state = self.state
-        shape = state.get("_shape", state.get("shape"))
-        parts = state["data"], state["indices"], state["indptr"]
-        build = sparse.csc_matrix if self.by_column else sparse.csr_matrix
-        matrix = build(parts, shape=shape)
-        matrix.check_format(full_check=True)  # indices of a file are not to be trusted
-        return np.asarray(matrix.todense())
-
-
-class _SparseRows(_Sparse):
-    by_column = False
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """How pickles of protocol 2 carry bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise DataError(f"The pickle asks for the text encoding {encoding!r}, which arrays do not need.")
-    return codecs.encode(text, "latin1")
-
-
-def _scalar(dtype: np.dtype, content: bytes | str = b"") -> Any:
-    if dtype.hasobject:
-        raise DataError("The pickle holds a scalar of Python objects, which arrays do not need.")
-    raw = content.encode("latin1") if isinstance(content, str) else content
-    return np.frombuffer(raw, dtype, 1)[0]
-
-
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
+    **KNOWN,
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-    ("torch.storage", "_load_from_bytes"): _load_storage,
-    ("chumpy.ch", "Ch"): _Variable,
-    ("copy_reg", "_reconstructor"): lambda kind, *_: kind(),
-    ("copyreg", "_reconstructor"): lambda kind, *_: kind(),
-    ("__builtin__", "object"): object,
-    ("builtins", "object"): object,
+    ("torch.storage", "_load_from_bytes"): Maker(_storage),
 }
-for _package in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _KNOWN[_package, "_reconstruct"] = np.zeros(1).__reduce__()[0]  # numpy's own, wherever it lives
-    _KNOWN[_package, "scalar"] = _scalar
-for _package in ("scipy.sparse.csc", "scipy.sparse._csc"):
-    _KNOWN[_package, "csc_matrix"] = _Sparse
-for _package in ("scipy.sparse.csr", "scipy.sparse._csr"):
-    _KNOWN[_package, "csr_matrix"] = _SparseRows
 
 
 class _Unpickler(pickle.Unpickler):
@@ -215,19 +155,21 @@ class _Unpickler(pickle.Unpickler):
         raise DataError(f"{self._label} refers to something outside itself; it was not looked up.")
 
 
-def plain(value: Any) -> Any:
-    """Replace stand-ins by arrays, through all containers."""
+def plain(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """Replace stand-ins by arrays, through all containers; what is shared stays shared."""
+    done = {} if done is None else done
+    if not isinstance(value, (dict, list, tuple, StandIn, np.ndarray)):
+        return value
+    if id(value) not in done:  # or a file of lists of the same lists would grow without bounds
+        done[id(value)] = _replaced(value, lambda entry: plain(entry, done))
+    return done[id(value)]
+
+
+def _replaced(value: Any, plain: Callable[[Any], Any]) -> Any:
+    if isinstance(value, StandIn):
+        return value.value(plain)
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(entry) for entry in value) if type(value) in (list, tuple) else list(value)
-    if isinstance(value, _Tensor):
-        return value.array
-    if isinstance(value, _Variable):
-        return value.array()
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        changed = np.empty(value.shape, object)
-        for index, entry in np.ndenumerate(value):
-            changed[index] = plain(entry)
-        return changed
+        return type(value)(plain(entry) for entry in value)
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,21 +11,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lca_lightning.errors import DataError
+from lca_lightning.pickled_arrays import Closed, PickledArray, PickledType
 
 
-class _ArrayRecord:
+class _ArrayRecord(metaclass=Closed):
     """Stands for joblib's note that an array's bytes follow."""
 
     shape: tuple[int, ...] = ()
     order: str = "C"
-    dtype: Any = np.dtype("f8")
+    dtype: PickledType | None = None
     numpy_array_alignment_bytes: int | None = None  # older files do not align
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
     ("joblib.numpy_pickle", "NumpyArrayWrapper"): _ArrayRecord,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): PickledArray,
+    ("numpy", "dtype"): PickledType,
 }
 
 
@@ -53,13 +55,15 @@ class _Reader(pickle._Unpickler):  # the plain-Python one, whose steps can be fo
     dispatch[pickle.BUILD[0]] = _build
 
     def _array(self, record: _ArrayRecord) -> np.ndarray:
-        dtype = np.dtype(record.dtype)
+        if not isinstance(record.dtype, PickledType):
+            raise ValueError("an array's type is none")
+        dtype = record.dtype.dtype
         if dtype.hasobject:
             raise DataError(f"{self._label} holds an array of Python objects; only numbers are read.")
         if record.numpy_array_alignment_bytes is not None:
             self._file.read(self._file.read(1)[0])
         shape = tuple(int(size) for size in record.shape)
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         content = self._file.read(count * dtype.itemsize)
         flat = np.frombuffer(content, dtype, count)
         return flat.reshape(shape, order="F" if record.order == "F" else "C").copy()
