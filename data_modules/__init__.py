@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lca_data_modules.base import LCADataModule
+from lca_data_modules.base import LCADataModule, NothingToEvaluateError
 from lca_data_modules.captures import CaptureDataModule
 from lca_data_modules.checking import check_data_module, failed_rules
 from lca_data_modules.in_the_wild import InTheWildDataModule
@@ -22,6 +22,7 @@ __all__ = [
     "LCADataModule",
     "LightStageDataModule",
     "MixtureDataModule",
+    "NothingToEvaluateError",
     "StudioDataModule",
     "check_data_module",
     "failed_rules",

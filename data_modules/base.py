@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -21,7 +22,11 @@ from lca_lightning.datasets.loading import (
 )
 from lca_lightning.datasets.plotting import plot_sample
 from lca_lightning.datasets.samples import SampleSource, TrainingSamples
-from lca_lightning.errors import ConfigError
+from lca_lightning.errors import ConfigError, DataError
+
+
+class NothingToEvaluateError(DataError):
+    """A data module is asked to test, and nothing is held out."""
 
 
 class LCADataModule(pl.LightningDataModule):
@@ -60,6 +65,7 @@ class LCADataModule(pl.LightningDataModule):
         for name, value in self.hparams.items():
             if is_dataclass(value) and not isinstance(value, type):
                 self.hparams[name] = asdict(value)  # checkpoints hold plain values only
+        self._samples_before, self._batches_before = 0, 0  # of the run that this one resumes
         self._check_options()
 
     @property
@@ -83,7 +89,7 @@ class LCADataModule(pl.LightningDataModule):
             stage: ``"val"`` or ``"test"``.
 
         Raises:
-            DataError: There is nothing to test.
+            NothingToEvaluateError: There is nothing to test; a mixture then goes on with its other sources.
         """
 
     def training_subjects(self) -> list[str]:
@@ -94,6 +100,19 @@ class LCADataModule(pl.LightningDataModule):
         """Everybody in the splits for validation and test."""
         return []
 
+    def share_options(self, options: Mapping[str, Any]) -> None:
+        """Take the options of a mixture that this module is a source of, in place of its own."""
+        self.hparams.update(options)
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the run has come, so that it may go on with other processes or another batch size."""
+        samples = self._first_step() * self._samples_per_step()
+        return {"samples": samples, "batches": self._batches_taken()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on after the samples of a checkpoint."""
+        self._samples_before, self._batches_before = int(state_dict["samples"]), int(state_dict["batches"])
+
     def train_dataloader(self) -> DataLoader:
         """Endless deterministic samples in epochs of ``steps_per_epoch`` steps."""
         options = self.hparams
@@ -103,10 +122,10 @@ class LCADataModule(pl.LightningDataModule):
             self.training_source(),
             seed=options["seed"],
             view_counts=tuple(options["views"]),
-            samples_per_step=batch_size * world_size,
-            length=batch_size * world_size * steps,
+            samples_per_step=self._samples_per_step(),
+            length=self._samples_per_step() * steps,
         )
-        sampler = SeededSampler(steps, batch_size, rank, world_size, self._batches_taken)
+        sampler = SeededSampler(steps, batch_size, rank, world_size, self._first_step)
         return self._loader(samples, sampler, batch_size)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
@@ -129,7 +148,7 @@ class LCADataModule(pl.LightningDataModule):
         """Refuse values that cannot work before anything is read."""
         options = self.hparams
         self._check_positive("batch_size", "targets_per_sample", "steps_per_epoch")
-        self._check_not_negative("num_workers")
+        self._check_not_negative("num_workers", "seed")
         if not options["views"] or min(options["views"]) < 1:
             raise ConfigError(f"data.init_args.views needs positive numbers, got {options['views']}.")
         for name in ("image_size", "face_size"):
@@ -174,6 +193,22 @@ class LCADataModule(pl.LightningDataModule):
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _samples_per_step(self) -> int:
+        """Samples that all processes together take in one step."""
+        return int(self.hparams["batch_size"]) * self._place()[1]
+
+    def _first_step(self) -> int:
+        """Step of the stream of samples that comes next.
+
+        It is the number of batches taken. Where the run was resumed with another number of samples a step, it
+        begins at the first whole step after the samples that were taken: none comes twice, and fewer than a
+        step are left out.
+        """
+        taken = self._batches_taken()
+        if taken < self._batches_before:  # a fresh run with a module that has been in another
+            return taken
+        return -(-self._samples_before // self._samples_per_step()) + taken - self._batches_before
 
     def _batches_taken(self) -> int:
         """Training batches that this run has finished, restored by a resume; exact under accumulation too."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils import data
 
-from lca_data_modules.base import LCADataModule, as_options
+from lca_data_modules.base import LCADataModule, NothingToEvaluateError, as_options
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.captures import HoldOut
 from lca_lightning.datasets.clips import ClipSource, DrawRule
@@ -217,7 +217,7 @@ class CaptureDataModule(LCADataModule):
         positions, apart = self._stage_positions(stage)
         if not apart and not self._hold_out.holds_out:
             splits = "test" if stage == "test" else "val or test"
-            raise DataError(
+            raise NothingToEvaluateError(
                 f"{self.dataset.root} has no sequence of split {splits} and nothing else is held out; set "
                 "test_frame_fraction (for example 0.2), test_cameras or splits under data.init_args."
             )
@@ -248,6 +248,8 @@ class CaptureDataModule(LCADataModule):
         options = self.hparams
         self._check_positive("test_views", "test_targets_per_item")
         self._check_not_negative("frame_cache_mb")
+        if not 0 <= options["background"] <= 1:
+            raise ConfigError(f"data.init_args.background must lie in [0, 1], got {options['background']}.")
         for name in ("val_targets", "test_targets", "val_sequences", "shuffle_chunks"):
             if options[name] is not None and options[name] < 1:
                 raise ConfigError(f"data.init_args.{name} must be at least 1 or null, got {options[name]}.")

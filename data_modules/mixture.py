@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils import data
 
-from lca_data_modules.base import LCADataModule
+from lca_data_modules.base import LCADataModule, NothingToEvaluateError
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.mixture import MixedSource, NamedSamples, normalized_weights
 from lca_lightning.datasets.sampling import derived_seed
@@ -54,9 +54,17 @@ class MixtureDataModule(LCADataModule):
                 f"{', '.join(sources)}."
             )
         self.sources = dict(sources)
+        self._share_with_sources()
+
+    def share_options(self, options: Mapping[str, Any]) -> None:
+        """Take the options of a mixture around this one, and pass them on."""
+        super().share_options(options)
+        self._share_with_sources()
+
+    def _share_with_sources(self) -> None:
+        shared = {key: self.hparams[key] for key in _SHARED}
         for name, source in self.sources.items():
-            source.hparams.update({key: self.hparams[key] for key in _SHARED})
-            source.hparams["seed"] = derived_seed(self.hparams["seed"], name)
+            source.share_options({**shared, "seed": derived_seed(self.hparams["seed"], name)})
         self.hparams["sources"] = {name: _described(source) for name, source in self.sources.items()}
 
     @property
@@ -92,18 +100,19 @@ class MixtureDataModule(LCADataModule):
         """The sets of the named source, else of all that have something to evaluate.
 
         Raises:
-            DataError: There is nothing to test.
+            NothingToEvaluateError: There is nothing to test.
+            DataError: A source cannot be read.
         """
         named, same_people = self.hparams["evaluate"], self.hparams["same_people"]
         found: dict[str, data.Dataset[Batch]] = {}
-        missing: DataError | None = None
+        missing: NothingToEvaluateError | None = None
         for name, source in self.sources.items():
             if named not in (None, name):
                 continue
             try:
                 for key, samples in source.evaluation_sets(stage).items():
                     found[f"{name}/{key}"] = NamedSamples(samples, name, same_people)
-            except DataError as error:
+            except NothingToEvaluateError as error:
                 missing = missing or error
         if not found and missing is not None:
             raise missing

@@ -19,7 +19,8 @@ from lca_lightning.datasets.sampling import Draw, Take
 from lca_lightning.datasets.takes import make_take
 from lca_lightning.errors import DataError
 
-_KEPT_TAKES = 256  # in memory; a take of a long clip is a few kilobytes
+_KEPT_TAKES = 256  # in memory; a take of a long clip is a few kilobytes ...
+_KEPT_TAKE_BYTES = 64 * 2**20  # ... but one of a long capture in a dome is megabytes
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ class ClipSource(SampleSource):
         packed = len(groups_K) > 0 and groups_K.max() > groups_K.min()
         self.order = SampleOrder(groups_K, seed, window_groups if packed else None)
         self._takes: OrderedDict[int, Take | None] = OrderedDict()
+        self._take_bytes = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process remembers no takes."""
-        return {**self.__dict__, "_takes": OrderedDict()}
+        return {**self.__dict__, "_takes": OrderedDict(), "_take_bytes": 0}
 
     def sample(self, number: int, views: int) -> Batch:
         """The batch of one row of a sample."""
@@ -139,9 +141,18 @@ class ClipSource(SampleSource):
         group = [cameras[self.cameras_K[place]]] if self.rule.one_camera else cameras
         take = make_take(sequence, group, frames, lit_references=self.rule.lit_references)
         self._takes[place] = take if take is not None and _gives_samples(take) else None
-        if len(self._takes) > _KEPT_TAKES:
-            self._takes.popitem(last=False)
+        self._take_bytes += _size(self._takes[place])
+        while len(self._takes) > 1 and (
+            len(self._takes) > _KEPT_TAKES or self._take_bytes > _KEPT_TAKE_BYTES
+        ):
+            self._take_bytes -= _size(self._takes.popitem(last=False)[1])
         return self._takes[place]
+
+
+def _size(take: Take | None) -> int:
+    """Bytes of a take's columns."""
+    columns = vars(take).values() if take is not None else ()
+    return sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
 
 
 def _gives_samples(take: Take) -> bool:

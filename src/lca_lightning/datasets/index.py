@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -83,8 +84,12 @@ class SequenceIndex:
 
 
 def save_arrays(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed ``.npz`` without pickled objects."""
-    np.savez_compressed(file, **arrays, allow_pickle=False)
+    """Write a compressed ``.npz`` without pickled objects, the same bytes for the same arrays."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
 
 
 def folder_index(root: Path) -> SequenceIndex:

@@ -136,6 +136,8 @@ def interpolate_signals(
         for values in (signals.translation_T3, signals.expression_TE, signals.gaze_T8)
     )
     for eye in (0, 4):
+        # between a known and an unknown direction there is none
+        gaze[:, eye + 3] = np.minimum(signals.gaze_T8[before, eye + 3], signals.gaze_T8[after, eye + 3])
         length = np.linalg.norm(gaze[:, eye : eye + 3], axis=1, keepdims=True)
         gaze[:, eye : eye + 3] /= np.maximum(length, 1e-6)
     return rotations, translation, expression, gaze

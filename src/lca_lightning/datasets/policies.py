@@ -119,8 +119,10 @@ def draw_shots(
     chosen = _choose_references(generator, candidates, views, references)
     shots = [Shot(take.cameras[candidates.cameras_N[n]], int(candidates.frames_N[n])) for n in chosen]
     picked: list[Shot] = []
-    for position, camera in enumerate(far[:targets]):
-        share = len(range(position, targets, min(len(far), targets)))
+    for position, camera in enumerate(far):
+        if position >= targets and picked:
+            break  # a further camera is asked only where those before have no frame to spare
+        share = max(1, len(range(position, targets, min(len(far), targets))))
         frames = _free_frames(take, camera, shots, policy)
         parts = _by_light(generator, take, frames, share, partially_lit)
         picked += [Shot(take.cameras[camera], int(f)) for part, n in parts for f in _pick(generator, part, n)]
@@ -164,10 +166,12 @@ def _candidates(
     """One frame from each of many equal stretches of every camera, the sharpest of a few; and one face."""
     able = {int(camera): take.reference_frames(camera) for camera in near}
     if kept is not None:
-        spared = {c: f[f != kept[1]] for c, f in able.items() if policy.other_frames or c == kept[0]}
-        # a single moment seen by several cameras is both
-        if any(len(frames) for frames in {**able, **spared}.values()):
-            able = {**able, **spared}
+        # a single moment seen by several cameras is both; then only the kept camera is spared
+        for everywhere in (policy.other_frames, False):
+            spared = {c: f[f != kept[1]] if everywhere or c == kept[0] else f for c, f in able.items()}
+            if any(len(frames) for frames in spared.values()):
+                able = spared
+                break
     share = -(-views * references.candidates // max(len(able), 1))
     found: list[tuple[int, int]] = []
     for camera, frames in able.items():

@@ -6,6 +6,7 @@ import torch
 
 from lca_data_modules import InTheWildDataModule, StudioDataModule
 from lca_lightning.batch import Batch
+from lca_lightning.datasets import clips
 from lca_lightning.errors import ConfigError, DataError
 from tests.unit.data_modules.conftest import write_sequence
 
@@ -150,6 +151,8 @@ def test_workers_and_ranks_do_not_change_the_stream(wild_root):
         ({"image_size": (64,)}, r"image_size must be \[height, width\]"),
         ({"test_frame_fraction": 1.0}, r"test_frame_fraction must lie in \[0, 1\)"),
         ({"val_targets": 0}, "val_targets must be at least 1 or null"),
+        ({"background": 128.0}, r"background must lie in \[0, 1\]"),
+        ({"seed": -1}, "seed must not be negative"),
     ],
 )
 def test_bad_options(change, message):
@@ -248,6 +251,17 @@ def test_nothing_is_opened_before_it_is_drawn(wild_root, monkeypatch):
     assert source.positions_K.tolist() == [0, 1, 2] and not opened
     source.draw(0, 1)
     assert len(set(opened)) == 1
+
+
+def test_what_may_be_drawn_is_remembered_up_to_a_bound(wild_root, monkeypatch):
+    module = InTheWildDataModule(str(wild_root), **SMALL)
+    source = module.training_source()
+    drawn = [source.draw(number, 2)[1] for number in range(12)]
+    assert len(source._takes) == 3
+    monkeypatch.setattr(clips, "_KEPT_TAKE_BYTES", 1)
+    bounded = module.training_source()
+    assert [bounded.draw(number, 2)[1] for number in range(12)] == drawn
+    assert len(bounded._takes) == 1 and bounded._take_bytes < source._take_bytes
 
 
 def test_a_sequence_without_usable_frames_gives_way_to_the_next(tmp_path):

@@ -78,10 +78,21 @@ def test_a_source_without_weight_is_only_evaluated(roots) -> None:
 
 
 def test_a_mixture_inside_a_mixture(roots) -> None:
-    inner = mixture(roots)
-    outer = MixtureDataModule({"inner": inner, "studio": StudioDataModule(str(roots["studio"]))}, **SMALL)
+    inner = mixture(roots, image_size=(40, 40))
+    outer = MixtureDataModule({"inner": inner}, **{**SMALL, "targets_per_sample": 2, "seed": 3})
     outer.setup("fit")
-    assert next(iter(outer.train_dataloader())).targets.images_BT3HW.shape[-2:] == (64, 48)
+    batch = next(iter(outer.train_dataloader()))
+    assert batch.targets.images_BT3HW.shape == (1, 2, 3, 64, 48)  # the outermost decides
+    seeds = {module.hparams["seed"] for module in (outer, inner, *inner.sources.values())}
+    assert len(seeds) == 4
+
+
+def test_a_source_that_cannot_be_read_is_not_passed_over(roots, tmp_path) -> None:
+    trained_only = mixture(roots, weights={"videos": 1.0})
+    broken = trained_only.sources["studio"]
+    broken.hparams["root"] = str(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="nowhere"):
+        trained_only.evaluation_sets("test")
 
 
 def test_from_a_configuration_and_its_checkpoint(roots, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -38,7 +39,7 @@ def run(root: Path, folder: Path, max_steps: int, ckpt_path: str | None = None, 
     save = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     data = InTheWildDataModule(
         str(root),
-        batch_size=2,
+        batch_size=options.pop("batch_size", 2),
         views=(1, 2),
         image_size=(32, 24),
         face_size=(16, 16),
@@ -103,3 +104,25 @@ def test_shortened_epochs_continue_the_stream(wild_root, tmp_path, straight):
 def test_validation_is_skipped_where_nothing_is_held_out(studio_root, tmp_path):
     model = run(studio_root, tmp_path, 2)
     assert len(model.seen) == 2 and model.validated == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_resuming_with_other_steps_neither_repeats_nor_skips(straight, wild_root, tmp_path, batch_size):
+    """Six samples were taken at step 3; the stream goes on with the seventh, whatever a step takes now."""
+    folder, model = straight
+    stream = [row[0].split("/")[0] for _, rows in model.seen for row in rows]
+    resumed = run(wild_root, tmp_path, 6, ckpt_path=str(folder / "step=3.ckpt"), batch_size=batch_size)
+    found = [row[0].split("/")[0] for _, rows in resumed.seen for row in rows]
+    assert len(found) == 3 * batch_size and found == stream[6 : 6 + len(found)]
+
+
+def test_resuming_with_more_ranks_begins_at_a_whole_step():
+    module = InTheWildDataModule("nowhere", batch_size=2)
+    module.load_state_dict({"samples": 10, "batches": 5})
+    for taken, ranks, step in ((5, 1, 5), (6, 1, 6), (5, 4, 2), (8, 4, 5), (0, 4, 0)):
+        progress = SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=taken)))
+        module.trainer = SimpleNamespace(
+            global_rank=0, world_size=ranks, fit_loop=SimpleNamespace(epoch_loop=progress)
+        )
+        assert module._first_step() == step
+        assert module.state_dict() == {"samples": step * 2 * ranks, "batches": taken}

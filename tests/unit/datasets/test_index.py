@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -137,3 +138,13 @@ def test_an_index_from_another_moment_is_not_trusted(tmp_path: Path) -> None:
     write_sequence(tmp_path, "ann", frames=7)
     os.utime(path)
     assert Dataset(tmp_path).index.frames_N.tolist() == [7]
+
+
+def test_stored_arrays_hold_nothing_else_and_refuse_objects() -> None:
+    buffer = io.BytesIO()
+    index_module.save_arrays(buffer, {"names_N": np.array(["ann", "bob"]), "version": np.array("1")})
+    buffer.seek(0)
+    with np.load(buffer, allow_pickle=False) as arrays:
+        assert arrays.files == ["names_N", "version"] and arrays["names_N"].tolist() == ["ann", "bob"]
+    with pytest.raises(ValueError, match="[Oo]bject"):
+        index_module.save_arrays(io.BytesIO(), {"bad": np.array([{}], object)})

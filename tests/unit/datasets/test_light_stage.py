@@ -42,3 +42,12 @@ def test_large_turns_go_the_short_way_and_ends_hold():
     assert abs(abs(middle[1]) - np.pi) < 1e-9  # 20 degrees through the back, not 340 through the front
     early = interpolate_signals(signals, np.arange(5) == 4, np.array([0, 3]))[0]
     np.testing.assert_allclose(early[:, 0], rotations[[4, 4], 0])
+
+
+def test_gaze_is_known_only_between_two_known_directions():
+    zeros = np.zeros((3, 1, 3)), np.zeros((3, 3)), np.zeros((3, 1))
+    gaze = np.zeros((3, 8))
+    gaze[:, 2], gaze[:, 6], gaze[0, 3], gaze[:, 7] = 1.0, 1.0, 1.0, 1.0
+    signals = Signals(np.zeros(1), *zeros, gaze, np.ones(3, bool))
+    found = interpolate_signals(signals, np.array([True, False, True]), np.arange(3))[3]
+    np.testing.assert_array_equal(found[:, [3, 7]], [[1, 1], [0, 1], [0, 1]])

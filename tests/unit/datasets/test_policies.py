@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lca_lightning.datasets.clips import _gives_samples
 from lca_lightning.datasets.evaluation import fixed_references, fixed_targets
 from lca_lightning.datasets.frame_store import Shot
 from lca_lightning.datasets.policies import ReferencePolicy, TargetPolicy, draw_shots
@@ -191,3 +192,23 @@ def test_fixed_targets_leave_the_references_out():
 def test_impossible_policies(change, message):
     with pytest.raises(ConfigError, match=message):
         ReferencePolicy(**change)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_every_take_that_gives_samples_has_references_and_targets(data):
+    """Few frames, few of them references, in every policy: nothing is empty, no frame is both."""
+    cameras, frames = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 4))
+    flags = st.lists(st.booleans(), min_size=frames, max_size=frames)
+    usable = np.array([data.draw(flags.filter(any)) for _ in range(cameras)])
+    lit = data.draw(st.none() | flags.map(np.array))
+    names = tuple(f"cam{index}" for index in range(cameras))
+    take = Take(names, usable, yaw_CT=np.zeros(usable.shape), reference_T=lit)
+    policy = TargetPolicy(data.draw(st.booleans()), data.draw(st.booleans()))
+    views, targets = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
+    share = data.draw(st.none() | st.sampled_from([0.0, 0.5, 1.0]))
+    if not _gives_samples(take):
+        return
+    draw = draw_shots(0, data.draw(st.integers(0, 9)), take, views, targets, None, policy, share)
+    assert 1 <= len(draw.references) <= views and len(draw.targets) == targets
+    assert not set(draw.references) & set(draw.targets)
