@@ -47,8 +47,10 @@ class PickledType(StandIn):
         order, shape, names = state[1], state[2], state[3]
         if shape is not None or names is not None:
             raise DataError("The pickle holds an array whose entries have parts; only numbers are read.")
-        if order in ("<", ">", b"<", b">"):
-            self.dtype = self.dtype.newbyteorder(order if isinstance(order, str) else order.decode())
+        if order in ("<", b"<"):
+            self.dtype = self.dtype.newbyteorder("<")
+        elif order in (">", b">"):
+            self.dtype = self.dtype.newbyteorder(">")
 
     def value(self, plain: Any) -> Any:
         """The type."""
@@ -143,6 +145,7 @@ class Maker:
     """A function that a pickle may call but not change."""
 
     __slots__ = ("_make",)
+    _make: Any
 
     def __init__(self, make: Any) -> None:
         object.__setattr__(self, "_make", make)

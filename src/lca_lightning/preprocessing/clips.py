@@ -12,6 +12,7 @@ from typing import Any
 
 # Options that say where and under which terms clips are written, not what is found in them.
 _WITHOUT_EFFECT = ("out", "split", "licence", "provenance", "overwrite")
+LONGEST_NAME = 100  # letters; most file systems allow 255 bytes with every ending
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,10 @@ class ClipResult:
 
 
 def safe_name(text: str) -> str:
-    """A name that is allowed as a sequence or camera: letters, digits, dot, dash and underscore."""
+    """A name that is allowed as a sequence or camera: letters, digits, dot, dash and underscore, not long."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
+    if len(cleaned) > LONGEST_NAME:  # files called after it get endings and must not become too long
+        cleaned = f"{cleaned[: LONGEST_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return cleaned or "clip"
 
 

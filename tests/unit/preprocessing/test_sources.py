@@ -11,7 +11,7 @@ import pytest
 
 from lca_lightning.errors import DataError, UsageError
 from lca_lightning.preprocessing.clip_sources import plan_clips
-from lca_lightning.preprocessing.clips import safe_name
+from lca_lightning.preprocessing.clips import LONGEST_NAME, safe_name
 from lca_lightning.preprocessing.frames import SourceVideo
 
 pytest.importorskip("cv2")
@@ -81,6 +81,15 @@ def test_clips_are_planned_from_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="holds no video"):
         plan_clips([tmp_path / "void"], None, None)
+
+
+def test_long_names_are_shortened_and_stay_apart(tmp_path: Path) -> None:
+    """A name as long as the file system allows leaves no room for the endings of what is called after it."""
+    for ending in "ab":
+        (tmp_path / f"{'x' * 240}{ending}.mp4").touch()
+    first, second = (clip.id for clip in plan_clips([tmp_path], None, None))
+    assert first != second and max(len(first), len(second)) <= LONGEST_NAME
+    assert safe_name("y" * LONGEST_NAME) == "y" * LONGEST_NAME
 
 
 def test_unreadable_photos_are_refused_and_good_ones_turned_upright(tmp_path: Path) -> None:
