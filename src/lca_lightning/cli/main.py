@@ -115,7 +115,7 @@ def _nearest(verb: str) -> str:
 
 def _overview() -> str:
     """Text of ``lca --help``, without importing any verb."""
-    lines = [f"  {verb:<12}{summary}" for verb, summary in VERBS.items()]
+    lines = [f"  {verb:<14}{summary}" for verb, summary in VERBS.items()]
     return "\n".join(
         [
             "usage: lca COMMAND [arguments] [--debug]",
