@@ -27,7 +27,7 @@ class LedgerEntry:
         crashes: How often it took its process down.
         detail: The end of the traceback, if there is one.
         options: Fingerprint of the options it was judged with.
-        inputs: Size and date of each file when it was judged.
+        inputs: Size and date of each video and of the calibration when it was judged.
     """
 
     clip: str
@@ -54,8 +54,15 @@ def _tail(video: str) -> tuple[str, ...]:
 
 
 def file_marks(clip: Clip) -> tuple[tuple[int, int], ...]:
-    """Size and date of each file, zeros where it is missing."""
-    return tuple(_mark(video) for video in clip.videos)
+    """Size and date of each video and of the calibration, zeros where one is missing."""
+    calibration = () if clip.calibration is None else _calibration_files(clip.calibration)
+    return tuple(_mark(path) for path in (*clip.videos, *calibration))
+
+
+def _calibration_files(path: Path) -> tuple[Path, ...]:
+    """The file, or what lies in the folders in which COLMAP keeps a model."""
+    folders = [folder for folder in (path, path / "sparse" / "0", path / "sparse") if folder.is_dir()]
+    return (path, *(file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()))
 
 
 def _mark(path: Path) -> tuple[int, int]:

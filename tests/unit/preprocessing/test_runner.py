@@ -133,6 +133,26 @@ def test_dropped_clips_are_judged_again_when_options_or_files_change(tmp_path: P
     assert report.by_category() == {"name taken": 1} and "rename" in report.left_out[0].reason
 
 
+def test_a_dropped_clip_is_judged_again_when_its_calibration_changes(tmp_path: Path) -> None:
+    folder, out = tmp_path / "small", tmp_path / "out"
+    source(folder, "left", "right")
+    toml, colmap = tmp_path / "Calib.toml", tmp_path / "colmap"
+    model = colmap / "sparse" / "0" / "cameras.txt"
+    model.parent.mkdir(parents=True)
+
+    def tries(calibration: Path) -> int:
+        run(ClipSource([folder], calibration), out)
+        return len(tried(out))
+
+    assert tries(toml) == tries(toml) == 1
+    toml.write_text("a")
+    assert tries(toml) == tries(toml) == 2
+    model.write_text("a")
+    assert tries(colmap) == tries(colmap) == 3
+    model.write_text("better")
+    assert tries(colmap) == tries(colmap) == 4
+
+
 def test_a_child_shows_progress_and_serves_clip_after_clip(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     job = ClipJob(PreprocessOptions(tmp_path), minutes=0.5, function=FUNCTION)
