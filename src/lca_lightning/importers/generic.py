@@ -16,6 +16,7 @@ are for calibrations whose world is arbitrary, such as COLMAP's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,11 @@ class GenericImporter(Importer):
             for picture in pictures:
                 yield picture, None
             return
-        masks = _read(Path(places[camera.name]["masks"]), stems, indices, "L")
-        yield from zip(pictures, masks, strict=True)
+        stream, masks = Path(places[camera.name]["pictures"]), Path(places[camera.name]["masks"])
+        if stems and _is_video(masks):  # one mask for each picture of this camera, common to all or not
+            order = {name: place for place, name in enumerate(_pictures(stream))}
+            indices = [order[stems[index]] for index in indices]
+        yield from zip(pictures, _read(masks, stems, indices, "L"), strict=True)
 
     def body(self, take: SourceTake, indices: Sequence[int]) -> BodySource | None:
         """Our own rig's values, or SMPL-family parameters, where the user put some."""
@@ -170,7 +174,14 @@ def _pictures(stream: Path) -> dict[str, Path]:
     """Pictures of a stream by their name without suffix; a single picture is frame ``0``."""
     if stream.is_file():
         return {"0": stream}
-    return {path.stem: path for path in sorted(stream.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES}
+    found = [path for path in stream.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+    return {path.stem: path for path in sorted(found, key=lambda path: _natural(path.stem))}
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts 9 before 10: recorders often number without leading zeros."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
 def _is_video(stream: Path) -> bool:
@@ -200,7 +211,7 @@ def _common_frames(streams: dict[str, Path], stems: dict[str, list[str] | None])
             for stream in streams.values()
         ]
         return min(counts), []
-    common = sorted(set.intersection(*(set(names) for names in lists)))
+    common = sorted(set.intersection(*(set(names) for names in lists)), key=_natural)
     if not common:
         raise DataError("The cameras have no picture name in common; name pictures by their frame.")
     return len(common), common
@@ -239,6 +250,10 @@ def _read(stream: Path, stems: list[str], indices: Sequence[int], mode: str) -> 
             yield frame if mode == "RGB" else frame[..., 1].copy()
         return
     pictures = _pictures(stream)
+    if not stems:  # the other side is a video: by order
+        stems = list(pictures)
+        if len(stems) <= max(indices):
+            raise DataError(f"{stream} holds {len(stems)} pictures, fewer than the video has frames.")
     for index in indices:
         if stems[index] not in pictures:
             raise DataError(f"{stream} lacks the picture {stems[index]}; every frame needs one.")

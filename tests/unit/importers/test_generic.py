@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,57 @@ def test_videos_and_several_takes(tmp_path: Path, rig: AnnyRig, signals: Signals
     found = stored_overlaps(tmp_path / "out", rig)
     assert len(found) == 6 and min(min(values) for values in found.values()) > 0.9
     assert Dataset(tmp_path / "out").sequences()[0].fps == 25.0
+
+
+def test_numbers_without_zeros_are_in_the_order_of_time(
+    tmp_path: Path, rig: AnnyRig, signals: Signals
+) -> None:
+    root = write_capture(tmp_path / "capture", rig, signals, ring(4, LENS))
+    _json(root, ring(4, LENS))
+    for old, new in (("0002", "10"), ("0001", "9"), ("0000", "2")):
+        for path in list(root.rglob(f"{old}.png")):
+            path.rename(path.with_name(f"{new}.png"))
+    check_import(root, tmp_path / "out", rig)
+
+
+def _film(folder: Path, signals: Signals, rig: AnnyRig, cameras: list[CalibratedCamera], masks: bool) -> None:
+    folder.mkdir()
+    faces = rig.faces_F3[rig.visible_faces_F].numpy()
+    for camera in cameras:
+        suffix = "mkv" if masks else "mp4"
+        film = VideoWriter(folder / f"{camera.name}.{suffix}", 30.0, camera.width, camera.height, gray=masks)
+        for frame in range(FRAMES):
+            film.add(photograph(camera, rig_vertices(rig, signals, frame), faces)[int(masks)])
+        film.close()
+
+
+def test_videos_with_masks_as_pictures(tmp_path: Path, rig: AnnyRig, signals: Signals) -> None:
+    cameras = ring(3)
+    root = write_capture(tmp_path / "capture", rig, signals, cameras)
+    _json(root, cameras)
+    shutil.rmtree(root / "images")
+    _film(root / "videos", signals, rig, cameras, masks=False)
+    check_import(root, tmp_path / "out", rig, views=3)
+    (root / "masks" / "cam1" / "0002.png").unlink()
+    result = import_dataset("generic", root, tmp_path / "short", ImportOptions())
+    assert "cam1 holds 2 pictures" in result.skipped[0].reason
+
+
+def test_masks_as_videos_follow_the_pictures_that_all_cameras_have(
+    tmp_path: Path, rig: AnnyRig, signals: Signals
+) -> None:
+    cameras = ring(3)
+    root = write_capture(tmp_path / "capture", rig, signals, cameras)
+    _json(root, cameras)
+    shutil.rmtree(root / "masks")
+    _film(root / "masks", signals, rig, cameras, masks=True)
+    (root / "images" / "cam1" / "0000.png").unlink()
+    (take,) = GenericImporter(root).takes()
+    assert isinstance(take, SourceTake) and take.frame_count == FRAMES - 1
+    ((_, mask),) = GenericImporter(root).frames(take, take.cameras[0], [0])
+    faces = rig.faces_F3[rig.visible_faces_F].numpy()
+    _, wanted = photograph(cameras[0], rig_vertices(rig, signals, 1), faces)
+    assert mask is not None and (np.abs(mask.astype(int) - wanted) > 127).mean() < 1e-3
 
 
 def _broken(root: Path, rig: AnnyRig, signals: Signals, cameras: list[CalibratedCamera], what: str) -> None:
