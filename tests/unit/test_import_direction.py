@@ -9,14 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lca_lightning"
-BASE = {"errors", "batch", "writing", "kernels", "safe_pickle", "pickled_arrays"}
+BASE = {"errors", "batch", "writing", "kernels", "plugins", "safe_pickle", "pickled_arrays", "child_processes"}
 BODY = BASE | {"geometry", "rig", "weights"}
 ALLOWED = {
     "errors": set(),
     "batch": {"errors"},
     "writing": {"errors"},
     "kernels": {"errors"},
+    "plugins": {"errors"},
     "pickled_arrays": {"errors"},
+    "child_processes": set(),
     "safe_pickle": {"errors", "pickled_arrays"},
     "geometry": BASE,
     "weights": set(),

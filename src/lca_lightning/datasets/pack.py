@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lca_lightning.child_processes import end_with_parent
 from lca_lightning.datasets.index import SequenceIndex, save_arrays
 from lca_lightning.datasets.pack_items import Part, can_be_split, check_sequence, pack_item, part_count
 from lca_lightning.datasets.reader import Dataset
@@ -199,7 +200,7 @@ def _make(chunks: list[_Chunk], jobs: int, name: str) -> Iterator[int]:
                 bar.update()
             return
         context = multiprocessing.get_context("spawn")  # a forked process would inherit locks of threads
-        with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), mp_context=context) as pool:
+        with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), context, end_with_parent) as pool:
             futures = [pool.submit(_write_chunk, chunk) for chunk in missing]
             try:
                 for future in as_completed(futures):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from lca_lightning.child_processes import end_with_parent
 from lca_lightning.datasets.records import SPLITS, read_json
 from lca_lightning.datasets.writer import sequence_exists
 from lca_lightning.errors import DataError, LCAError, MissingAssetError, UsageError
@@ -112,7 +113,8 @@ def _plan(
 ) -> list[SourceTake]:
     """Takes to import, each with its split; the others go into the result."""
     planned: list[SourceTake] = []
-    kind = _kind_there(out)
+    kind, names = _kind_there(out), dict[str, str]()
+    people = {} if options.overwrite else _splits_there(out)
     for take in importer.takes():
         if isinstance(take, BrokenTake):
             result.skipped.append(take)
@@ -120,6 +122,10 @@ def _plan(
         if options.subjects and not matches(take.subject, options.subjects):
             continue
         name = sequence_name(importer.name, take.id)
+        if names.setdefault(name, take.id) != take.id:
+            reason = f"its sequence would be called {name}, as that of {names[name]} is"
+            result.skipped.append(BrokenTake(take.id, f"{reason}; rename it in the source"))
+            continue
         if sequence_exists(out, name) and not options.overwrite:
             result.kept.append(name)
             continue
@@ -129,8 +135,19 @@ def _plan(
             result.skipped.append(BrokenTake(take.id, f"{reason}; import it into another folder"))
             continue
         split = splits.get(take.subject) or take.split or subject_split(take.subject, options.test_fraction)
+        if people.setdefault(take.subject, split) != split:
+            reason = f"it would be in {split}, but {take.subject} is in {people[take.subject]} already"
+            way_out = "use the same splits for all takes of a person, or import into another folder"
+            result.skipped.append(BrokenTake(take.id, f"{reason}; {way_out}"))
+            continue
         planned.append(replace(take, split=split))
     return planned
+
+
+def _splits_there(out: Path) -> dict[str, str]:
+    """Split of each person of whom the data set holds a sequence."""
+    described = (read_json(path) for path in sorted(out.glob("sequences/*/sequence.json")))
+    return {str(record.get("subject")): str(record.get("split")) for record in described}
 
 
 def _kind_there(out: Path) -> str:
@@ -192,7 +209,7 @@ def _run(jobs: list[_Job], workers: int, report: Report | None) -> Iterator[Take
         for job in jobs:
             yield _work(job, lambda done, total, job=job: report(job.take.id, done, total))  # type: ignore
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), end_with_parent) as pool:
         waiting: dict[Future[TakeSummary | BrokenTake], _Job] = {pool.submit(_work, job): job for job in jobs}
         pending = set(waiting)
         for job in jobs:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from lca_lightning.child_processes import end_with_parent
 from lca_lightning.datasets.format import write_dataset_header
-from lca_lightning.errors import UsageError
+from lca_lightning.errors import DataError, UsageError
 from lca_lightning.synthesis.environments import environment_files
 from lca_lightning.synthesis.sensor import load_mitsuba, use_one_thread
 from lca_lightning.synthesis.sequence import cached_rig, is_finished, load_clip, render_sequence
@@ -173,11 +176,23 @@ def _run(tasks: list[SubjectTask], workers: int, tick: Callable[[int], object]) 
             yield 0
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(tasks)), initializer=_start_worker) as pool:
-        yield from pool.imap_unordered(_work, tasks)
+    with ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker) as pool:
+        waiting = [pool.submit(_work, task) for task in tasks]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "A process of the synthesis was killed, maybe for want of memory; use fewer --workers and "
+                "run the same command again, finished sequences are kept."
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _start_worker() -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     use_one_thread()
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lca_lightning import plugins
 from lca_lightning.cli.main import main
 from lca_lightning.datasets.reader import Dataset
 from lca_lightning.datasets.video_writer import VideoWriter
@@ -71,7 +74,7 @@ class ToyImporter(Importer):
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     point = EntryPoint("toy", f"{__name__}:ToyImporter", registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "toy.json").write_text("{}")
     return tmp_path / "toy"
@@ -237,7 +240,7 @@ def test_other_packages_bring_importers(monkeypatch: pytest.MonkeyPatch) -> None
         EntryPoint("gone", "no_such_package:Importer", registry.ENTRY_POINT_GROUP),
         EntryPoint("wrong", "pathlib:Path", registry.ENTRY_POINT_GROUP),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
     assert {"theirs", "gone", "goliath"} <= set(importer_names())
     assert importer_class("theirs") is ToyImporter
     assert importer_class("goliath").title == "Goliath-4"  # ours keep their names
@@ -320,3 +323,32 @@ def test_options_travel_to_processes() -> None:
 
     options = ImportOptions(take=TakeOptions(frames=slice(0, 4, 2)))
     assert pickle.loads(pickle.dumps(options)) == options
+
+
+def test_nobody_gets_into_two_splits_over_several_runs(toy: Path, tmp_path: Path) -> None:
+    """Takes of one person come at different times, and the second run asks for another split."""
+    out = tmp_path / "out"
+    import_dataset("toy", toy, out, ImportOptions(test_fraction=0.0))
+    shutil.rmtree(out / "sequences" / "toy-ada-take-1")
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps({"ada": "test"}))
+    second = import_dataset("toy", toy, out, ImportOptions(splits=splits))
+    assert not second.written
+    assert [take.reason for take in second.skipped if "ada is in train already" in take.reason]
+    third = import_dataset("toy", toy, out, ImportOptions(splits=splits, overwrite=True))
+    assert len(third.written) == 4
+    assert {s.split for s in Dataset(out).sequences() if s.subject == "ada"} == {"test"}
+
+
+def test_takes_whose_names_become_alike_are_not_taken_for_one(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes = ToyImporter.takes
+
+    def alike(self: ToyImporter) -> Iterator[SourceTake | BrokenTake]:
+        for take in takes(self):
+            yield replace(take, id=f"ada{'/ '[take.id[-1] == '1']}x") if "ada" in take.id else take
+
+    monkeypatch.setattr(ToyImporter, "takes", alike)
+    result = import_dataset("toy", toy, tmp_path / "out", ImportOptions())
+    assert len(result.written) == 3 and any("as that of ada/x is" in take.reason for take in result.skipped)

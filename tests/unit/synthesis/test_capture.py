@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from lca_lightning.synthesis.lighting import studio_environment
 
 pytest.importorskip("mitsuba")
 
+from lca_lightning.synthesis import capture  # noqa: E402
 from lca_lightning.synthesis.capture import synthesize  # noqa: E402
 from lca_lightning.synthesis.scene import RenderedFrame  # noqa: E402
 from lca_lightning.synthesis.settings import CaptureSettings, sequence_id  # noqa: E402
@@ -194,3 +197,16 @@ def test_backgrounds_differ_and_pictures_are_composited_in_linear_light() -> Non
     assert mask[0, 0] == 128
     expected = 255 * (1.055 * 0.55 ** (1 / 2.4) - 0.055)
     assert picture[0, 0] == pytest.approx(expected, abs=0.51)
+
+
+def test_a_killed_process_ends_the_run_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other pools start a new process and wait for ever for the work of the lost one."""
+    monkeypatch.setattr(capture, "_start_worker", _kill_itself)
+    with pytest.raises(DataError, match="was killed.*finished sequences are kept"):
+        synthesize(tmp_path, "wild", 2, 2, workers=2, **SMALL)
+
+
+def _kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
