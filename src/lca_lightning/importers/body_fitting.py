@@ -15,7 +15,9 @@ from lca_lightning.errors import DataError
 from lca_lightning.importers.body_points import landmark_points, vertex_points
 from lca_lightning.importers.smpl_family import body_in_world, load_body_model
 from lca_lightning.importers.source import JointsBody, MeshBody, RigBody, SmplBody
-from lca_lightning.importers.surface_fitting import SurfaceFitter
+from lca_lightning.preprocessing.observations import Observations, to_tensor
+from lca_lightning.preprocessing.rig_fitting import FitSettings, RigFit
+from lca_lightning.preprocessing.surface_fitting import SurfaceFitter
 from lca_lightning.rig.rig import Rig
 
 FloatArray = NDArray[np.floating]
@@ -25,6 +27,7 @@ WORST_LANDMARKS, WORST_SURFACE = 0.08, 0.03
 FEWEST_LANDMARKS = 8
 _SHAPE_FRAMES, _CHUNK = 16, 48
 _STEPS = (60, 240)
+_POINT_SPREAD = 0.01
 _FAMILY = {"smpl": "SMPL", "smplh": "SMPL-H", "smplx": "SMPL-X"}
 
 
@@ -40,6 +43,23 @@ class _Targets:
         """The same for some frames."""
         surface = None if self.surface_TV3 is None else self.surface_TV3[frames]
         return _Targets(self.points_TL3[frames], self.weights_TL[frames], surface)
+
+    @property
+    def observations(self) -> Observations:
+        """Points in space that no camera saw."""
+        frames, landmarks = self.weights_TL.shape
+        return Observations(
+            pixels_CTL2=torch.zeros(0, frames, landmarks, 2),
+            confidence_CTL=torch.zeros(0, frames, landmarks),
+            w2c_C44=torch.zeros(0, 4, 4),
+            K_C33=torch.zeros(0, 3, 3),
+            size_CT=torch.zeros(0, frames),
+            points_TL3=to_tensor(self.points_TL3),
+            points_weight_TL=to_tensor(self.weights_TL),
+            points_spread=_POINT_SPREAD,
+            relative=False,
+            frame_time=None,
+        )
 
 
 def fit_body(
@@ -115,8 +135,9 @@ def _fit(
     steps: tuple[int, int],
 ) -> tuple[Signals, str]:
     spread = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), _SHAPE_FRAMES)).round().astype(int))
-    shape = _fitter(rig, targets.at(usable[spread]))
-    shape.fit(*steps)
+    shape = _fitter(rig, targets.at(usable[spread]), steps)
+    shape.fit()
+    known = shape.result()
     chunks = [usable[start : start + _CHUNK] for start in range(0, len(usable), _CHUNK)]
     joints = len(rig.joint_names)
     rotations, translation = np.zeros((frames, joints, 3)), np.zeros((frames, 3))
@@ -124,19 +145,17 @@ def _fit(
     for chunk in tqdm(chunks, desc="bringing the body to the rig", leave=False, disable=len(chunks) < 2):
         fitter = shape
         if len(spread) < len(usable):
-            fitter = _fitter(rig, targets.at(chunk), shape)
-            fitter.fit(*steps, fit_shape=False)
+            fitter = _fitter(rig, targets.at(chunk), steps, known)
+            fitter.fit(fit_shape=False)
         result = fitter.result()
         rotations[chunk], translation[chunk] = result.rotations_TJ3.numpy(), result.translation_T3.numpy()
-        landmark_error[chunk], surface = fitter.residuals()
-        if surface is not None:
-            surface_error[chunk] = surface
+        landmark_error[chunk], surface_error[chunk] = fitter.residuals()
     far = np.nan_to_num(landmark_error, nan=np.inf) > WORST_LANDMARKS
     # Joints of other bodies lie elsewhere than ours; where there is a surface, it decides.
     bad = far if targets.surface_TV3 is None else np.nan_to_num(surface_error, nan=np.inf) > WORST_SURFACE
     nearest = usable[np.abs(usable[None] - np.arange(frames)[:, None]).argmin(1)]
     signals = Signals(
-        identity_I=shape.result().identity_I.numpy().astype(np.float32),
+        identity_I=known.identity_I.numpy().astype(np.float32),
         rotations_TJ3=rotations[nearest].astype(np.float32),
         translation_T3=translation[nearest].astype(np.float32),
         expression_TE=np.zeros((frames, rig.expression_size), np.float32),
@@ -149,6 +168,15 @@ def _fit(
     return signals, f"{words} (medians), {int((~bad).sum())} of {frames} frames usable"
 
 
-def _fitter(rig: Rig, targets: _Targets, known: SurfaceFitter | None = None) -> SurfaceFitter:
+def _fitter(
+    rig: Rig, targets: _Targets, steps: tuple[int, int], known: RigFit | None = None
+) -> SurfaceFitter:
+    on_landmarks, on_surface = steps
+    surfaces: list[FloatArray | None] = [None] * len(targets.points_TL3)
+    if targets.surface_TV3 is None:
+        on_landmarks *= 2  # nothing comes after them
+    else:
+        surfaces = list(targets.surface_TV3)
+    settings = FitSettings(identity_weight=0.03, pose_weight=0.3, steps=(on_landmarks, 0, on_surface))
     with torch.random.fork_rng(devices=[]):  # nothing here may disturb the caller's draws
-        return SurfaceFitter(rig, targets.points_TL3, targets.weights_TL, targets.surface_TV3, known)
+        return SurfaceFitter(rig, targets.observations, surfaces, settings, known)

@@ -30,7 +30,7 @@ from lca_lightning.preprocessing.sides import (
     resolve_sides_over_time,
 )
 from lca_lightning.preprocessing.silhouette import SilhouetteImage, SilhouettePenalty, prepare_silhouette
-from lca_lightning.preprocessing.surface_fitting import fit_surfaces
+from lca_lightning.preprocessing.surface_fitting import SURFACES, fit_surfaces
 from lca_lightning.preprocessing.triangulation import triangulate
 from lca_lightning.rig.rig import Rig
 
@@ -263,6 +263,13 @@ def silhouettes_of(clip: PreparedClip, most: int = 400) -> list[SilhouetteImage]
             if image is not None:
                 images.append(image)
     return images
+
+
+def fit_steps(clip: PreparedClip) -> int:
+    """Optimiser steps that :func:`fit_prepared` takes at most."""
+    if clip.surfaces:
+        return sum(SURFACES.steps)
+    return sum((MONOCULAR if clip.observations.relative else SEVERAL_CAMERAS).steps)
 
 
 def fit_prepared(

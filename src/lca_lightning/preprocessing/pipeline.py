@@ -63,7 +63,7 @@ def process_clip(
 
 def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Progress | None) -> ClipResult:
     prepared = prepare_clip(clip, options, workers, progress)
-    from lca_lightning.preprocessing.fitted_clip import MONOCULAR, SEVERAL_CAMERAS, fit_prepared
+    from lca_lightning.preprocessing.fitted_clip import fit_prepared, fit_steps
     from lca_lightning.preprocessing.quality import drop_reason, measure_quality
     from lca_lightning.preprocessing.scores import score_reason
     from lca_lightning.preprocessing.writing import write_clip
@@ -74,8 +74,7 @@ def _process(clip: Clip, options: PreprocessOptions, workers: int, progress: Pro
         return ClipResult(clip.id, reason, scored)
     prepared = replace(prepared, report={**prepared.report, **scored})
     rig = load_rig()
-    total = sum((MONOCULAR if prepared.observations.relative else SEVERAL_CAMERAS).steps)
-    fit, prepared = fit_prepared(rig, prepared, _stage(progress, "fit", total))
+    fit, prepared = fit_prepared(rig, prepared, _stage(progress, "fit", fit_steps(prepared)))
     single = options.people == "single"
     quality = measure_quality(rig, prepared, fit, single)
     summary: dict[str, object] = {**quality.summary(), **prepared.report}

@@ -144,7 +144,7 @@ class ClipFitter:
                 start.translation_T3,
                 start.offsets_L3,
             )
-            code = torch.logit(((start.identity_I - self._low) / self._range).clamp(1e-4, 1 - 1e-4))
+            code = self._code_of(start.identity_I)
         self._limit = settings.robust_limit
         self._root = matrix_to_6d(orientation_T33).detach().clone().requires_grad_()
         self._rotations = rotations.detach().clone().requires_grad_()
@@ -174,6 +174,9 @@ class ClipFitter:
         translation = center[:, 0] + (orientation @ (joints[0, 0] - rest_center)[:, None]).squeeze(-1)
         nearest = usable_frames[(torch.arange(len(points))[:, None] - usable_frames).abs().argmin(1)]
         return orientation[nearest], translation[nearest]
+
+    def _code_of(self, identity_I: Tensor) -> Tensor:
+        return torch.logit(((identity_I - self._low) / self._range).clamp(1e-4, 1 - 1e-4))
 
     def identity(self) -> Tensor:
         """Current identity inside its bounds, ``(I,)``."""
@@ -265,12 +268,16 @@ class ClipFitter:
             total = total + settings.silhouette_weight * self._outline_penalty(
                 silhouette, vertices, transforms
             )
-        return total + self._camera_penalty()
+        return total + self._camera_penalty() + self.further_penalty(vertices, transforms)
+
+    def further_penalty(self, vertices_1V3: Tensor, transforms_TJ44: Tensor) -> Tensor:
+        """What children fit to besides, averaged over frames; from the rest shape and the posed joints."""
+        return transforms_TJ44.new_zeros(())
 
     def _outline_penalty(self, silhouette: SilhouetteTerm, vertices: Tensor, transforms: Tensor) -> Tensor:
         chosen = silhouette.draw()
         camera, frame, index = silhouette.camera[chosen], silhouette.frame[chosen], silhouette.vertices_S
-        posed = _skin_subset(vertices[0, index], self.rig.weights_VJ[index], transforms[frame])
+        posed = skin_subset(vertices[0, index], self.rig.weights_VJ[index], transforms[frame])
         seen = self.observations
         K = seen.K_C33[camera, frame] if seen.K_C33.dim() == 4 else seen.K_C33[camera]
         pixels, _ = project_points(posed, self.world_to_camera()[camera], K)
@@ -278,7 +285,7 @@ class ClipFitter:
 
     def _posed_landmarks(self, identity: Tensor, vertices: Tensor, transforms: Tensor) -> Tensor:
         rest = self.landmarks.canonical(vertices, self.rig.canonical_joints(identity))[0] + self._offsets
-        return _skin_subset(rest, self.landmarks.skin_weights_LJ, transforms)
+        return skin_subset(rest, self.landmarks.skin_weights_LJ, transforms)
 
     def _points_penalty(self, points_TL3: Tensor) -> Tensor:
         measured, weight = self.observations.points_TL3, self.observations.points_weight_TL
@@ -292,14 +299,14 @@ class ClipFitter:
             # Weak, so that pictures decide, but enough to keep the body from drifting before they count.
             placement = ((shift / PLACEMENT_SPREAD) ** 2).sum((1, 2)).mean()
         squared = (difference**2).sum(-1) / self.observations.points_spread**2
-        return (weight * _robust(squared, self._limit)).sum(1).mean() + placement
+        return (weight * robust(squared, self._limit)).sum(1).mean() + placement
 
     def _pixel_penalty(self, points_TL3: Tensor) -> Tensor:
         distance = self._pixel_distance(points_TL3) / (
             self.settings.pixel_spread * self.observations.size_CT[..., None]
         )
         weight = self.observations.confidence_CTL * self.landmarks.importance_L
-        penalty = weight * _robust(distance**2, self._limit)
+        penalty = weight * robust(distance**2, self._limit)
         return 2.0 * penalty.sum(2).mean()
 
     def _pixel_distance(self, points_TL3: Tensor) -> Tensor:
@@ -318,7 +325,7 @@ class ClipFitter:
         smooth = (acceleration**2).sum(-1) / self.settings.acceleration**2
         local = pose.rotations_BJ3[:, 1:]
         turn = (local[2:] - 2 * local[1:-1] + local[:-2]) / time**2
-        weighted = (_robust(smooth, 4.0) * self.landmarks.importance_L).sum(1).mean()
+        weighted = (robust(smooth, 4.0) * self.landmarks.importance_L).sum(1).mean()
         # 100 rad/s^2 is a brisk change of a joint's speed.
         return 0.3 * weighted + 0.05 * ((turn / 100.0) ** 2).sum((1, 2)).mean()
 
@@ -334,13 +341,30 @@ class ClipFitter:
         return self.settings.identity_weight * (shape + offset)
 
 
-def _robust(squared: Tensor, limit: float) -> Tensor:
-    """Geman-McClure: quadratic near zero, saturating at ``limit`` squared."""
+def robust(squared: Tensor, limit: float) -> Tensor:
+    """Geman-McClure: quadratic near zero, saturating at ``limit`` squared.
+
+    Args:
+        squared: Squared residuals in standard deviations, any shape.
+        limit: Standard deviations beyond which a residual counts less.
+
+    Returns:
+        Penalties of the same shape.
+    """
     return squared / (1 + squared / limit**2)
 
 
-def _skin_subset(rest_N3: Tensor, weights_NJ: Tensor, transforms_TJ44: Tensor) -> Tensor:
-    """Posed positions ``(T, N, 3)`` of a few rest points under blended transforms."""
+def skin_subset(rest_N3: Tensor, weights_NJ: Tensor, transforms_TJ44: Tensor) -> Tensor:
+    """Rest points under blended joint transforms (linear blend skinning).
+
+    Args:
+        rest_N3: A few points, metres.
+        weights_NJ: How joints carry each, rows sum to 1.
+        transforms_TJ44: Rest to posed, per frame.
+
+    Returns:
+        Posed positions, metres, ``(T, N, 3)``.
+    """
     blended = (weights_NJ @ transforms_TJ44[:, :, :3].flatten(2)).unflatten(2, (3, 4))
     return (blended[..., :3] @ rest_N3[..., None]).squeeze(-1) + blended[..., 3]
 

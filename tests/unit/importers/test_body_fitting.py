@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lca_lightning.errors import DataError
 from lca_lightning.importers.body_fitting import fit_body
@@ -34,6 +36,15 @@ def moving_body(kind: str, frames: int) -> SmplBody:
     return SmplBody(
         kind, "neutral", np.array([0.5, -0.4]), orientation, pose, np.tile([0.1, 1.25, -0.15], (frames, 1))
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The tensors are small, and sums in another order would give another fit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
