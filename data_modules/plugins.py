@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
-from lca_lightning.errors import ConfigError
+import lca_data_modules
+from lca_lightning import plugins
 
 ENTRY_POINTS = "lca_lightning.data_modules"
 
 
 def installed_plugins() -> dict[str, EntryPoint]:
-    """Entry points of the group ``lca_lightning.data_modules`` by name; nothing is imported."""
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    return {**{entry.attr: entry for entry in found.values()}, **found}
+    """Entry points of the group ``lca_lightning.data_modules`` by name; nothing is imported.
+
+    Returns:
+        By the names of the entry points and of their classes; our own classes keep their names.
+    """
+    ours = lca_data_modules.__all__
+    found = plugins.installed_plugins(ENTRY_POINTS, ours)
+    return {**{entry.attr: entry for entry in found.values() if entry.attr not in ours}, **found}
 
 
 def plugin_class_path(name: str) -> str:
@@ -28,17 +34,10 @@ def plugin_class_path(name: str) -> str:
     Raises:
         ConfigError: The package is there but cannot be imported; says why.
     """
-    if "." in name or name not in (plugins := installed_plugins()):
+    if "." in name or name not in (found := installed_plugins()):
         return name
-    entry = plugins[name]
-    try:
-        entry.load()
-    except Exception as error:  # whatever an other package does at import is its own affair
-        package = entry.dist.name if entry.dist else entry.module
-        raise ConfigError(
-            f"The data module {name!r} of package {package} cannot be imported "
-            f"({type(error).__name__}: {error}); repair or uninstall that package."
-        ) from error
+    entry = found[name]
+    plugins.load_plugin(entry, "data module")
     return f"{entry.module}.{entry.attr}"
 
 

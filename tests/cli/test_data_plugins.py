@@ -35,6 +35,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "photo_folder = lca_data_example.photo_folder:PhotoFolderDataModule"
     metadata(tmp_path / "site", "lca-data-example", name)
     metadata(tmp_path / "site", "lca-broken", "broken = lca_broken_package:Module")
+    metadata(tmp_path / "site", "lca-greedy", "StudioDataModule = lca_broken_package:MixtureDataModule")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.syspath_prepend(str(EXAMPLE / "src"))
     importlib.invalidate_caches()
@@ -43,7 +44,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_short_names_become_dotted_paths(plugin: None) -> None:
     assert {"photo_folder", "PhotoFolderDataModule", "broken"} <= set(installed_plugins())
     assert plugin_class_path("photo_folder") == plugin_class_path("PhotoFolderDataModule") == PATH
-    assert plugin_class_path("StudioDataModule") == "StudioDataModule"
+    for ours in ("StudioDataModule", "MixtureDataModule"):
+        assert ours not in installed_plugins() and plugin_class_path(ours) == ours
     assert with_plugins(["--data", "photo_folder", "--x=1"]) == ["--data", PATH, "--x=1"]
     assert with_plugins(["--data.class_path=photo_folder"]) == [f"--data.class_path={PATH}"]
     with pytest.raises(ConfigError, match="'broken' of package lca-broken cannot be imported"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from importlib.metadata import EntryPoint, entry_points
 
 from lca_lightning.errors import ConfigError, UsageError
 from lca_lightning.importers.source import Importer
+from lca_lightning.plugins import did_you_mean, installed_plugins, load_plugin
 
 ENTRY_POINT_GROUP = "lca_lightning.importers"
 _OURS = {
@@ -28,7 +27,7 @@ _OURS = {
 
 def importer_names() -> list[str]:
     """Names of all importers on this machine."""
-    return sorted({*_OURS, *_others()})
+    return sorted({*_OURS, *installed_plugins(ENTRY_POINT_GROUP, _OURS)})
 
 
 def importer_class(name: str) -> type[Importer]:
@@ -47,29 +46,13 @@ def importer_class(name: str) -> type[Importer]:
     if name in _OURS:
         module, attribute = _OURS[name].split(":")
         found = getattr(importlib.import_module(f"lca_lightning.importers.{module}"), attribute)
-    elif name in (others := _others()):
-        found = _load(others[name])
+    elif name in (others := installed_plugins(ENTRY_POINT_GROUP, _OURS)):
+        found = load_plugin(others[name], "importer")
     else:
-        near = difflib.get_close_matches(name, importer_names(), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, importer_names())
         raise UsageError(f"There is no importer {name!r}{hint}; `lca import --list` lists them.")
     if not (isinstance(found, type) and issubclass(found, Importer)):
         raise ConfigError(
             f"The importer {name!r} is no subclass of lca_lightning's Importer; repair its package."
         )
     return found
-
-
-def _others() -> dict[str, EntryPoint]:
-    """Importers of other packages; ours keep their names."""
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in _OURS}
-
-
-def _load(point: EntryPoint) -> object:
-    try:
-        return point.load()
-    except Exception as error:  # whatever a foreign package raises while it is imported
-        raise ConfigError(
-            f"The importer {point.name!r} of {point.value!r} cannot be loaded "
-            f"({type(error).__name__}: {error}); repair or uninstall its package."
-        ) from error

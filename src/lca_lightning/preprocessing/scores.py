@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.errors import ConfigError
+from lca_lightning.plugins import find_plugin
 from lca_lightning.preprocessing.clips import Clip, PreprocessOptions
-from lca_lightning.preprocessing.plugins import find_plugin
 
 GROUP = "lca_lightning.clip_scores"
 SHIPPED = {"photographic": "lca_lightning.preprocessing.photographic:PhotographicScore"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lca_lightning.errors import ConfigError
+from lca_lightning.plugins import find_plugin
 from lca_lightning.preprocessing.estimators.protocol import Estimator
-from lca_lightning.preprocessing.plugins import find_plugin
 
 GROUP = "lca_lightning.estimators"
 SHIPPED = {
