@@ -11,11 +11,13 @@ from lca_lightning.batch import Driving, Lighting
 from lca_lightning.datasets.crops import FrameCrop, cut_values
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import Shot
+from lca_lightning.datasets.linear_light import srgb_to_linear
 from lca_lightning.datasets.samples import SampleBuilder
 from lca_lightning.datasets.signals import Signals, StageLights
 from lca_lightning.errors import DataError
 
 POSE_FITTED = "pose_fitted"  # key of a sequence's quality values
+_GREY = np.float32(srgb_to_linear(np.array(128 / 255)))  # outside the picture, as targets are
 FULLY_LIT = "fully_lit"  # its value where the body was fitted in fully lit frames only
 
 
@@ -59,6 +61,7 @@ def _cut_layer(
 ) -> Tensor:
     """True values, or linear pictures for None, cut as the targets are, ``(1, T, 3, H, W)``."""
     found: dict[Shot, np.ndarray] = {}
+    outside = _GREY if layer is None else np.float32(0)
     boxes = dict(zip(targets, crops, strict=True))
     for camera in dict.fromkeys(shot.camera for shot in targets):
         shots = [shot for shot in boxes if shot.camera == camera]
@@ -71,7 +74,8 @@ def _cut_layer(
             crop = boxes[shot]
             assert crop.box is not None  # cuts of a frame store have one
             size = (crop.mask_HW.shape[0], crop.mask_HW.shape[1])
-            found[shot] = cut_values(np.ascontiguousarray(picture, np.float32), crop.box, size)
+            shifted = np.ascontiguousarray(picture - outside, np.float32)  # outside the picture cuts are 0
+            found[shot] = cut_values(shifted, crop.box, size) + outside
     stacked = np.stack([found[shot] for shot in targets])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)[None].contiguous()
 
@@ -95,9 +99,7 @@ def _linear_pictures(sequence: Sequence, camera: str, frames: list[int]) -> np.n
     """Linear light of frames, ``(n, H, W, 3)`` float32; photos are taken back through the sRGB curve."""
     if sequence.color == "linear":
         return sequence.read_linear(camera, frames)
-    encoded = sequence.read_frames(camera, frames)[0].astype(np.float32) / 255
-    bright = ((encoded + 0.055) / 1.055) ** 2.4
-    return np.where(encoded <= 0.04045, encoded / 12.92, bright).astype(np.float32)
+    return srgb_to_linear(sequence.read_frames(camera, frames)[0] / np.float32(255)).astype(np.float32)
 
 
 def _unit(normals_BT3HW: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -16,7 +17,7 @@ from lca_lightning.datasets.files import FolderFiles, SequenceFiles
 from lca_lightning.datasets.linear_light import DEEPEST, deep_to_linear, linear_to_srgb8
 from lca_lightning.datasets.records import COLORS, LAYERS, SPLITS, CameraRecord
 from lca_lightning.datasets.signals import Signals
-from lca_lightning.datasets.video_reader import Pixels, read_cached, read_pictures
+from lca_lightning.datasets.video_reader import Pixels, VideoReader, read_cached, read_pictures
 from lca_lightning.errors import DataError
 
 
@@ -213,7 +214,7 @@ class Sequence:
         reader, pictures = read_pictures(self.files.video(self._colour_file(camera)), order, self.fps)
         masker, masks_of = read_pictures(self.files.video(f"masks/{camera}.mkv"), order, self.fps)
         for frame in order:
-            rgba = reader.to_rgba(pictures.pop(frame))
+            rgba = _to_rgba(reader, pictures.pop(frame))
             mask = masker.to_gray(masks_of.pop(frame))
             self._check_size(camera, rgba.shape)
             self._check_size(camera, mask.shape)
@@ -250,6 +251,15 @@ class Sequence:
                 f"A video of camera {camera} of sequence {self.id} is {width}x{height} but sequence.json "
                 f"says {record.width}x{record.height}; make the sequence again."
             )
+
+
+def _to_rgba(reader: VideoReader, picture: VideoFrame) -> np.ndarray:
+    """A decoded picture as ``(H, W, 4)``, its fourth channel free for the mask."""
+    if picture.width % 8 == 0:
+        return reader.to_rgba(picture)
+    # FFmpeg's RGBA conversion works in blocks and leaves the last columns of some other widths unwritten
+    image_HW3 = reader.to_array(picture, "rgb24")
+    return np.concatenate([image_HW3, image_HW3[..., :1]], -1)
 
 
 def read_description(files: SequenceFiles) -> dict[str, Any]:

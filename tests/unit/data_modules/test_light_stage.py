@@ -10,6 +10,7 @@ import torch
 
 from lca_data_modules import LightStageDataModule, StudioDataModule
 from lca_lightning.datasets.format import CameraRecord, SequenceWriter, Signals, StageLights
+from lca_lightning.datasets.linear_light import linear_to_srgb
 from lca_lightning.errors import ConfigError, DataError
 
 FRAMES, HEIGHT, WIDTH, LAMPS = 12, 48, 36, 5
@@ -151,3 +152,17 @@ def test_bad_input(tmp_path: Path, stage: Path) -> None:
     StudioDataModule(str(dark), **OPTIONS).setup("fit")
     with pytest.raises(ConfigError, match=r"partially_lit must lie in \[0, 1\]"):
         LightStageDataModule(str(stage), partially_lit=1.5, **OPTIONS)
+
+
+@pytest.mark.parametrize("color", ["linear", "srgb"])
+def test_both_views_of_a_cut_agree_also_beyond_the_picture(tmp_path: Path, color: str) -> None:
+    """Wide cuts of a narrow picture: the target is the linear one through the sRGB curve."""
+    options = {**OPTIONS, "image_size": (48, 128)}
+    module = LightStageDataModule(str(write_stage(tmp_path, color=color)), **options)
+    module.setup("fit")
+    batch = next(iter(module.train_dataloader()))
+    assert batch.lighting is not None
+    linear, images = batch.lighting.linear_images_BT3HW.numpy(), batch.targets.images_BT3HW.numpy()
+    assert (images[..., 0] == np.float32(128 / 255)).all()  # beyond the picture
+    different = np.abs(linear_to_srgb(linear) - images).max((0, 1, 2, 3)) > 0.005
+    assert different.sum() <= 4  # columns on the picture's edges are averages, of light or of sRGB

@@ -10,7 +10,7 @@ import pytest
 
 from lca_lightning.datasets import video_reader
 from lca_lightning.datasets.crops import crop_frame, crop_rgba, cut_and_resize, cut_values
-from lca_lightning.datasets.format import Dataset, SequenceWriter
+from lca_lightning.datasets.format import CameraRecord, Dataset, SequenceWriter
 from lca_lightning.datasets.linear_light import linear_to_deep, linear_to_srgb8
 from lca_lightning.datasets.video import VideoWriter
 from lca_lightning.datasets.video_packets import read_packet_table
@@ -136,3 +136,20 @@ def test_a_cut_has_the_intrinsics_of_its_own_box() -> None:
     np.testing.assert_allclose((cut.K_33 @ ray)[:2], expected, rtol=1e-5)
     same = crop_rgba(np.concatenate([image, image[..., :1]], -1), K_33, person, None, (64, 48), (8, 8))
     assert np.array_equal(same.body_4HW, cut.body_4HW) and np.array_equal(same.K_33, cut.K_33)
+
+
+@pytest.mark.parametrize("width", [32, 34, 36, 38, 40, 42, 44, 46, 49])
+def test_cuts_see_every_column_of_any_width(tmp_path: Path, width: int) -> None:
+    """FFmpeg's own conversion to RGBA leaves the last columns of some widths as the memory was."""
+    camera = CameraRecord("cam0", width, 48, np.array([[90.0, 0, 16], [0, 90, 24], [0, 0, 1]]), np.eye(4))
+    options = dict(subject="a", split="train", fps=25, rig="anny", licence="CC0", provenance="a test")
+    with SequenceWriter(tmp_path, "take", cameras=[camera], kind="wild", **options) as writer:
+        for frame in range(3):
+            image = np.full((48, width, 3), 60 + 60 * frame, np.uint8)
+            writer.add_frame("cam0", image, np.full((48, width), 255, np.uint8))
+        writer.finish(signals(3))
+    sequence = Dataset(tmp_path).sequence(0)
+    images, masks = sequence.read_frames("cam0", range(3))
+    for frame, rgba_HW4 in sequence.iterate_rgba("cam0", range(3)):
+        assert rgba_HW4.shape == (48, width, 4) and np.array_equal(rgba_HW4[..., 3], masks[frame])
+        assert np.abs(rgba_HW4[..., :3].astype(int) - images[frame]).max() <= 2
