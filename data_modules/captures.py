@@ -179,6 +179,14 @@ class CaptureDataModule(LCADataModule):
             return {}
         return {stage: EvaluationSamples(self.dataset, self._items(stage), self._builder())}
 
+    def keeps_out_what(self, other: CaptureDataModule) -> bool:
+        """Whether this module, reading the same data, trains on nothing that another holds out."""
+        ours, theirs = (
+            (hold_out.train_cameras, hold_out.test_cameras, hold_out.test_frame_fraction)
+            for hold_out in (self._hold_out, other._hold_out)
+        )
+        return ours == theirs or not other._hold_out.holds_out
+
     def training_subjects(self) -> list[str]:
         """Everybody trained on."""
         return self._subjects(self.positions("train"))

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils import data
 
 from lca_data_modules.base import LCADataModule, NothingToEvaluateError
+from lca_data_modules.captures import CaptureDataModule
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.mixture import MixedSource, NamedSamples, normalized_weights
 from lca_lightning.datasets.sampling import derived_seed
@@ -76,7 +77,7 @@ class MixtureDataModule(LCADataModule):
         """Set up every source and check that they go together.
 
         Raises:
-            ConfigError: Two sources have different rigs.
+            ConfigError: Two sources have different rigs, or read one data set and hold out other parts of it.
             DataError: A source has nothing to work on, or a person is trained on in one source and evaluated
                 in another.
         """
@@ -84,6 +85,7 @@ class MixtureDataModule(LCADataModule):
             if stage in ("fit", None) and self._share(name):
                 source.setup("fit")
         self._check_rigs()
+        self._check_hold_outs()
         if self.hparams["same_people"]:
             self._check_people()
         if stage in ("test", "predict", "validate"):
@@ -139,6 +141,19 @@ class MixtureDataModule(LCADataModule):
                     f"The sources {first} and {name} are for different rigs, {rig!r} and {other!r}; mix "
                     "data of one rig."
                 )
+
+    def _check_hold_outs(self) -> None:
+        """What one source holds out of a data set must not be trained on by another."""
+        captures = {n: s for n, s in self.sources.items() if isinstance(s, CaptureDataModule)}
+        for name, source in captures.items():
+            for other, trained in captures.items():
+                same_data = source.hparams["root"] == trained.hparams["root"]
+                if self._share(other) and same_data and not trained.keeps_out_what(source):
+                    raise ConfigError(
+                        f"The sources {name} and {other} read the same data {source.hparams['root']}, and "
+                        f"{other} trains on what {name} holds out; give both the same train_cameras, "
+                        "test_cameras and test_frame_fraction."
+                    )
 
     def _check_people(self) -> None:
         evaluated = {

@@ -127,6 +127,17 @@ def test_sources_that_do_not_go_together(roots, tmp_path, rig) -> None:
         mixture({**roots, "studio": other}).setup("fit")
 
 
+def test_what_one_source_holds_out_is_not_trained_on_by_another_of_the_same_data(roots) -> None:
+    root = str(roots["videos"])
+    held = InTheWildDataModule(root, test_frame_fraction=0.25)
+    both = {"held": held, "all": InTheWildDataModule(root)}
+    with pytest.raises(ConfigError, match="held and all read the same data .* give both the same"):
+        MixtureDataModule(both, **SMALL).setup("fit")
+    MixtureDataModule(both, weights={"held": 1.0}, **SMALL).setup("fit")  # the other one does not train
+    same = {**both, "all": InTheWildDataModule(root, test_frame_fraction=0.25)}
+    MixtureDataModule(same, **SMALL).setup("fit")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
