@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -77,21 +79,48 @@ def person_cut(
     Returns:
         ``(4,)`` box in pixels; it may leave the picture on sides where the person does not.
     """
-    near, far = np.array(box[:2], float), np.array(box[2:], float)
-    free_near, free_far = near > _CUT_OFF, far < np.array(picture[::-1]) - _CUT_OFF
-    added = margin * (far - near)
-    near, far = near - added * free_near, far + added * free_far
-    width, height = far - near
-    stuck_x, stuck_y = ~(free_near | free_far)
-    if stuck_x and width < height * aspect:
-        wanted = np.array([width, width / aspect])
-    elif stuck_y and height < width / aspect:
-        wanted = np.array([height * aspect, height])
-    else:
-        wanted = np.array([max(width, height * aspect), max(height, width / aspect)])
-    growth = wanted - (far - near)
-    share_near = np.where(growth > 0, free_near / np.maximum(free_near.astype(int) + free_far, 1), 0.0)
-    return np.concatenate([near - growth * share_near, far + growth * (1 - share_near)])
+    left, top, right, bottom = (float(value) for value in box)  # single numbers are faster than arrays
+    x, y = _Side.of(left, right, picture[1], margin), _Side.of(top, bottom, picture[0], margin)
+    width, height = max(x.length, y.length * aspect), max(y.length, x.length / aspect)
+    if x.is_stuck and width > x.length:
+        width, height = x.length, x.length / aspect
+    elif y.is_stuck and height > y.length:
+        width, height = y.length * aspect, y.length
+    (left, right), (top, bottom) = x.resized(width), y.resized(height)
+    return np.array([left, top, right, bottom])
+
+
+class _Side(NamedTuple):
+    """Extent of a cut along one axis, pixels, and which of its ends may move outwards."""
+
+    near: float
+    far: float
+    near_is_free: bool
+    far_is_free: bool
+
+    @staticmethod
+    def of(near: float, far: float, picture: int, margin: float) -> _Side:
+        """The person's extent with a margin on its free ends."""
+        free = near > _CUT_OFF, far < picture - _CUT_OFF
+        added = margin * (far - near)
+        return _Side(near - added * free[0], far + added * free[1], *free)
+
+    @property
+    def length(self) -> float:
+        return self.far - self.near
+
+    @property
+    def is_stuck(self) -> bool:
+        return not (self.near_is_free or self.far_is_free)
+
+    def resized(self, length: float) -> tuple[float, float]:
+        """Ends of an extent of another length: longer at the free ends, or shorter at the far one."""
+        growth = length - self.length
+        if growth <= 0 or not self.near_is_free:
+            return self.near, self.near + length
+        if not self.far_is_free:
+            return self.far - length, self.far
+        return self.near - growth / 2, self.far + growth / 2
 
 
 def _whole(height: int, width: int, aspect: float) -> np.ndarray:
@@ -117,7 +146,7 @@ def snap(box: np.ndarray) -> np.ndarray:
 
 def window(pixels: np.ndarray, box: np.ndarray, fill: int | tuple[int, ...]) -> np.ndarray:
     """Part of a picture ``(H, W, ...)`` in a box of whole pixels; outside the picture it is ``fill``."""
-    left, top, right, bottom = (int(value) for value in box)
+    left, top, right, bottom = box.tolist()
     inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if inside.shape[:2] == (bottom - top, right - left):
         return inside
@@ -224,11 +253,11 @@ def crop_rgba(
         The cut with its intrinsics.
     """
     height, width = rgba_HW4.shape[:2]
-    known = np.isfinite(person_box).all()
+    known = not math.isnan(person_box[0])
     aspect = image_size[1] / image_size[0]
     box = snap(person_cut(person_box, (height, width), aspect) if known else _whole(height, width, aspect))
     face = None
-    if face_box is not None and np.isfinite(face_box).all():
+    if face_box is not None and not math.isnan(face_box[0]):
         face = cut_values(rgba_HW4, snap(face_square(face_box)), face_size, _OUTSIDE)
     person = cut_values(rgba_HW4, box, image_size, _OUTSIDE)
     return FrameCrop(
@@ -241,10 +270,12 @@ def crop_rgba(
 
 def _crop_and_scale(K_33: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Intrinsics of a cut: pixels are counted from its corner and then scaled (centres at +0.5)."""
-    left, top, right, bottom = (float(value) for value in box)
+    left, top, right, bottom = box.tolist()
     scale_x, scale_y = size[1] / (right - left), size[0] / (bottom - top)
-    cut_33 = np.array([[scale_x, 0, -left * scale_x], [0, scale_y, -top * scale_y], [0, 0, 1]])
-    return (cut_33 @ K_33).astype(np.float32)
+    cut_33 = np.array(K_33, np.float64)
+    cut_33[0] = scale_x * (cut_33[0] - left * cut_33[2])
+    cut_33[1] = scale_y * (cut_33[1] - top * cut_33[2])
+    return cut_33.astype(np.float32)
 
 
 def replace_background(image_HW3: np.ndarray, mask_HW: np.ndarray, background: float) -> torch.Tensor:

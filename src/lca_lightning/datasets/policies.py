@@ -175,26 +175,37 @@ def _candidates(
     share = -(-views * references.candidates // max(len(able), 1))
     found: list[tuple[int, int]] = []
     for camera, frames in able.items():
-        for part in np.array_split(frames, min(share, len(frames))) if len(frames) else []:
-            found.append((camera, _sharpest(generator, take, camera, part, references)))
+        sharpest = _sharpest(generator, take, camera, frames, min(share, len(frames)), references)
+        found += [(camera, frame) for frame in sharpest]
     if take.face_CT is not None:
         faces = {c: f[take.face_CT[c, f]] for c, f in able.items()}
         shown = [camera for camera, frames in faces.items() if len(frames)]
         if shown:
-            camera = int(generator.choice(shown))
-            found.append((camera, _sharpest(generator, take, camera, faces[camera], references)))
+            camera = shown[generator.integers(len(shown))]
+            found.append((camera, *_sharpest(generator, take, camera, faces[camera], 1, references)))
     columns = np.array(list(dict.fromkeys(found)), int).reshape(-1, 2)
     return Candidates.of(take, columns[:, 0], columns[:, 1])
 
 
 def _sharpest(
-    generator: np.random.Generator, take: Take, camera: int, frames: np.ndarray, policy: ReferencePolicy
-) -> int:
-    """The sharpest of a few of the frames."""
-    tried = generator.choice(frames, min(policy.sharpest, len(frames)), replace=False)
+    generator: np.random.Generator,
+    take: Take,
+    camera: int,
+    frames: np.ndarray,
+    stretches: int,
+    policy: ReferencePolicy,
+) -> list[int]:
+    """The sharpest of a few frames of each of as many equal stretches."""
+    if not stretches:
+        return []
+    edges = np.arange(stretches + 1) * len(frames) // stretches
+    drawn_SK = generator.random((stretches, policy.sharpest)) * np.diff(edges)[:, None]
+    tried_SK = frames[edges[:-1, None] + drawn_SK.astype(int)]
     if take.sharpness_CT is None:
-        return int(tried[0])
-    return int(tried[np.argmax(np.nan_to_num(take.sharpness_CT[camera, tried], nan=-1.0))])
+        return tried_SK[:, 0].tolist()
+    sharpness_SK = take.sharpness_CT[camera][tried_SK]
+    best_S = np.where(np.isnan(sharpness_SK), -1.0, sharpness_SK).argmax(1)
+    return tried_SK[np.arange(stretches), best_S].tolist()
 
 
 def _choose_references(
@@ -206,14 +217,16 @@ def _choose_references(
         return []
     faces = np.flatnonzero(candidates.face_N)
     wanted = generator.random() < policy.face and len(faces) > 0
-    chosen = [int(generator.choice(faces if wanted else np.arange(count)))]
+    chosen = [int(faces[generator.integers(len(faces))]) if wanted else int(generator.integers(count))]
     nearest_N = candidates.distances(chosen[0])
+    free_N = np.ones(count, bool)
     while len(chosen) < min(views, count):
-        rest = np.setdiff1d(np.arange(count), chosen)
+        free_N[chosen[-1]] = False
         if generator.random() < policy.far_apart:
-            place = int(rest[np.argmax(nearest_N[rest])])
+            place = int(np.where(free_N, nearest_N, -1.0).argmax())
         else:
-            place = int(generator.choice(rest))
+            rest = np.flatnonzero(free_N)
+            place = int(rest[generator.integers(len(rest))])
         chosen.append(place)
         nearest_N = np.minimum(nearest_N, candidates.distances(place))
     return chosen
@@ -222,11 +235,20 @@ def _choose_references(
 def _free_frames(take: Take, camera: int, references: list[Shot], policy: TargetPolicy) -> np.ndarray:
     """Frames of a target camera that no reference uses."""
     frames, name = take.frames(camera), take.cameras[camera]
-    own = np.setdiff1d(frames, [shot.frame for shot in references if shot.camera == name])
+    own = _without(frames, [shot.frame for shot in references if shot.camera == name])
     if policy.other_frames or len(take.cameras) == 1:
-        other = np.setdiff1d(frames, [shot.frame for shot in references])
+        other = _without(frames, [shot.frame for shot in references])
         return other if len(other) else own
     return own
+
+
+def _without(frames: np.ndarray, taken: list[int]) -> np.ndarray:
+    """Ascending frames that are not taken."""
+    if not len(frames):
+        return frames
+    free = np.ones(max(frames[-1], *taken, 0) + 1, bool)
+    free[taken] = False
+    return frames[free[frames]]
 
 
 def _by_light(

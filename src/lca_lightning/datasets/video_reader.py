@@ -161,10 +161,27 @@ class VideoReader:
         found: dict[int, Converted] = {}
         for start, members in sorted(groups.items()):
             last = max(self.index.packet_of_frame[frame] for frame in members)
-            for frame, picture in self._pictures(start, last):
+            pictures = self._pictures(start, last)
+            if last == start and self._table is not None:
+                pictures = self._lone_picture(self._table, start)
+            for frame, picture in pictures:
                 if frame in members:
                     found[frame] = convert(picture)
         return found
+
+    def _lone_picture(self, table: PacketTable, place: int) -> Iterable[tuple[int, VideoFrame]]:
+        """A picture that is decoded alone: what :meth:`_pictures` gives, at a fraction of the calls."""
+        try:
+            (packet,) = self._packets_of_table(table, place, place)
+            pictures = self._context.decode(packet) or self._context.decode(None)
+        except (OSError, ValueError, av.FFmpegError):
+            return []
+        self.decoded += len(pictures)
+        return [
+            (self.index.frame_of_pts[picture.pts], picture)
+            for picture in pictures
+            if picture.pts in self.index.frame_of_pts and not picture.is_corrupt
+        ]
 
     def _pictures(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
         """Good pictures of the packets ``start`` to ``stop`` in order of presentation."""
@@ -191,6 +208,7 @@ class VideoReader:
         """Packets ``start`` to ``stop`` in decoding order, then None, which drains the decoder."""
         if self._table is not None:
             yield from self._packets_of_table(self._table, start, stop)
+            yield None
             return
         remaining = stop - start + 1
         began = False
@@ -205,7 +223,7 @@ class VideoReader:
             yield packet
         yield None
 
-    def _packets_of_table(self, table: PacketTable, start: int, stop: int) -> Iterator[Packet | None]:
+    def _packets_of_table(self, table: PacketTable, start: int, stop: int) -> Iterator[Packet]:
         self._context.flush_buffers()
         for place in range(start, stop + 1):
             content = self._bytes.read(int(table.offsets_N[place]), int(table.sizes_N[place]))
@@ -215,7 +233,6 @@ class VideoReader:
             packet.pts = packet.dts = int(table.pts_N[place])
             packet.time_base = table.time_base
             yield packet
-        yield None
 
     def _packets_from(self, start: int) -> Iterator[Packet]:
         """Packets from a place at or before ``start``; reopens the file where seeking overshoots."""
