@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lca_lightning"
-BASE = {"errors", "batch", "writing", "kernels", "plugins", "safe_pickle", "pickled_arrays", "child_processes"}
+BASE = {"errors", "batch", "writing", "kernels", "plugins", "safe_pickle", "pickled_arrays"} | {
+    "child_processes"
+}
 BODY = BASE | {"geometry", "rig", "weights"}
 ALLOWED = {
     "errors": set(),

@@ -185,7 +185,7 @@ def _work(job: _Job, tick: Callable[[int, int], object] | None = None) -> TakeSu
         return write_take(importer, job.take, job.out, job.options.take, job.options.overwrite, tick)
     except MissingAssetError:
         raise
-    except (LCAError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except Exception as error:  # the boundary around foreign files: one take must not end the import
         if _disk_is_full(error):
             raise DataError(
                 f"The disk is full while writing {job.take.id} to {job.out}; free some space and run "

@@ -91,7 +91,7 @@ def read_picture(content: Path | bytes, name: str = "", mode: str = "RGB") -> ND
     """
     try:
         return np.asarray(_open_picture(content, name).convert(mode), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"The picture {_label(content, name)} is damaged ({error}); get it again.") from error
 
 
@@ -112,7 +112,7 @@ def _label(content: Path | bytes, name: str) -> str:
 def _open_picture(content: Path | bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"The picture {_label(content, name)} is missing or unreadable "
             f"({type(error).__name__}); get it again."
@@ -144,7 +144,7 @@ def read_json_file(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is missing or no valid JSON ({type(error).__name__}); get it again."
         ) from error
@@ -194,12 +194,16 @@ def ply_vertices(content: bytes, name: str = "") -> FloatArray:
         if any(line and line[0] == "element" for line in lines[:start]):
             raise ValueError("its vertices do not come first")
         count, fields = int(lines[start][2]), []
+        if count < 0:
+            raise ValueError("its number of vertices is negative")
         for line in lines[start + 1 :]:
             if not line or line[0] != "property":
                 break
             fields.append((line[2], _PLY_TYPES[line[1]]))
         if layout == "ascii":
             rows = [row.split()[: len(fields)] for row in body.decode("ascii").splitlines()[:count]]
+            if len(rows) < count:
+                raise ValueError(f"it has {len(rows)} of {count} vertices")
             table = {field: [float(row[i]) for row in rows] for i, (field, _) in enumerate(fields)}
         else:
             order = "<" if layout == "binary_little_endian" else ">"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lca_lightning.datasets.records import read_dataset_header
 from lca_lightning.datasets.sequence import Sequence
-from lca_lightning.errors import LCAError, UsageError
+from lca_lightning.errors import DataError, LCAError, UsageError
 from lca_lightning.inspection.body import PosedBody, rig_of
 from lca_lightning.inspection.drawing import draw_outlines
 from lca_lightning.inspection.overlap import resize_mask, scaled_camera
@@ -82,8 +82,12 @@ def write_contact_sheet(
     name = str(root)
     header = packed_header(name) if is_packed(name) else read_dataset_header(Path(root))
     places = sequence_places(name)
+    if not places:
+        raise DataError(
+            f"{name} holds no sequence yet, so there is nothing to show; see docs/data_format.md."
+        )
     count = min(options.sequences, len(places))
-    chosen = np.unique(np.linspace(0, len(places) - 1, count).astype(int)) if count else []
+    chosen = np.unique(np.linspace(0, len(places) - 1, count).astype(int))
     rows = []
     for number in chosen:
         try:
@@ -164,7 +168,11 @@ def _picture(sequence: Sequence, camera: str, frame: int, body: PosedBody | None
 def _draw(rows: list[_Row], heading: str, options: SheetOptions) -> Image.Image:
     font, small = ImageFont.load_default(size=14), ImageFont.load_default(size=11)
     pitch = _TITLE + options.height + _LABEL + _GAP
-    widths = [sum(image.shape[1] + _GAP for _, image in row.pictures) for row in rows]
+
+    def pace(label: str, image: np.ndarray) -> int:
+        return max(image.shape[1], round(small.getlength(label))) + _GAP
+
+    widths = [sum(pace(*picture) for picture in row.pictures) for row in rows]
     heights = [pitch if row.pictures else _TITLE + _GAP for row in rows]
     sheet = Image.new("RGB", (max([640, *widths]) + 2 * _GAP, _TITLE + sum(heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -175,7 +183,7 @@ def _draw(rows: list[_Row], heading: str, options: SheetOptions) -> Image.Image:
         for label, image in row.pictures:
             sheet.paste(Image.fromarray(image), (left, top + _TITLE))
             draw.text((left, top + _TITLE + options.height + 1), label, _FAINT, small)
-            left += image.shape[1] + _GAP
+            left += pace(label, image)
     return sheet
 
 

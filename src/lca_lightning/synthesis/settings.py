@@ -25,7 +25,7 @@ class CaptureSettings:
         cameras: Cameras of the ring; "wild" and "stylised" have one.
         height: Picture height in pixels, even.
         width: Picture width in pixels, even.
-        seed: Seed of the whole set.
+        seed: Seed of the whole set; sets of other kinds with the same seed show bodies of the same people.
         samples: Samples per pixel.
         fps: Frames per second.
         motion: A .bvh or .npz file to move everybody by, or None for procedural motion.

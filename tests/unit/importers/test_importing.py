@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -22,7 +24,15 @@ from lca_lightning.errors import ConfigError, DataError, UsageError
 from lca_lightning.importers import registry
 from lca_lightning.importers.importing import ImportOptions, import_dataset, subject_split
 from lca_lightning.importers.picture_changes import PictureChange
-from lca_lightning.importers.reading import numbered_members, ply_vertices, read_member
+from lca_lightning.importers.reading import (
+    numbered_members,
+    picture_size,
+    ply_vertices,
+    read_json_file,
+    read_labels,
+    read_member,
+    read_picture,
+)
 from lca_lightning.importers.registry import importer_class, importer_names
 from lca_lightning.importers.selection import choose_cameras, parse_frames, sequence_name
 from lca_lightning.importers.source import BrokenTake, Importer, SourceCamera, SourceTake
@@ -352,3 +362,45 @@ def test_takes_whose_names_become_alike_are_not_taken_for_one(
     monkeypatch.setattr(ToyImporter, "takes", alike)
     result = import_dataset("toy", toy, tmp_path / "out", ImportOptions())
     assert len(result.written) == 3 and any("as that of ada/x is" in take.reason for take in result.skipped)
+
+
+def _huge_png() -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    head = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0"))
+
+
+@pytest.mark.parametrize("read", [read_picture, read_labels, picture_size])
+def test_pictures_that_claim_to_be_huge_are_refused(read: Callable[..., object]) -> None:
+    with pytest.raises(DataError, match="bomb.png"):
+        read(_huge_png(), "bomb.png")
+
+
+def test_files_that_are_shorter_or_deeper_than_they_say_are_refused(tmp_path: Path) -> None:
+    head = "ply\nformat ascii 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
+    for count in (2, -1):
+        with pytest.raises(DataError, match="a.ply"):
+            ply_vertices(f"{head.format(count)}end_header\n1 2 3\n".encode(), "a.ply")
+    (tmp_path / "deep.json").write_text("[" * 100000)
+    with pytest.raises(DataError, match="deep.json"):
+        read_json_file(tmp_path / "deep.json")
+
+
+def test_an_unforeseen_error_costs_one_take(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = ToyImporter.frames
+
+    def failing(self: ToyImporter, take: SourceTake, *rest: object) -> object:
+        if take.subject == "bob":
+            raise RuntimeError("a codec gave up")
+        return frames(self, take, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ToyImporter, "frames", failing)
+    result = import_dataset("toy", toy, tmp_path / "out", ImportOptions())
+    assert len(result.written) == 3
+    assert [take.reason for take in result.skipped if "a codec gave up" in take.reason]

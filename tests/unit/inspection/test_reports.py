@@ -99,6 +99,13 @@ def test_impossible_requests_are_refused(clean_capture: Path, tmp_path: Path) ->
         check_dataset(tmp_path)
 
 
+def test_a_data_set_without_sequences_has_nothing_to_show(clean_capture: Path, tmp_path: Path) -> None:
+    shutil.copy(clean_capture / "dataset.json", tmp_path)
+    with pytest.raises(DataError, match="holds no sequence"):
+        write_contact_sheet(tmp_path, tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
 def test_outlines_follow_the_regions() -> None:
     image = np.zeros((10, 10, 3), np.uint8)
     mask, rig = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
