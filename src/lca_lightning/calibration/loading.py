@@ -21,7 +21,7 @@ CALIBRATION_KINDS = "Qualisys XML, Pose2Sim TOML, OpenCV YAML, COLMAP or our JSO
 """The files `load_calibration` reads, for help texts."""
 _PAIR = ("intri.yml", "extri.yml")
 _COLMAP_FILES = ("cameras.bin", "cameras.txt", "images.bin", "images.txt")
-_READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError)
+_READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, RecursionError, ElementTree.ParseError)
 
 
 def load_calibration(

@@ -249,6 +249,15 @@ def test_broken_yaml_and_colmap_are_refused(tmp_path: Path) -> None:
         load_calibration(tmp_path / "c.toml", up="w")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.json", '{"a":' * 20000), ("a.yml", "%YAML:1.0\n" + "[" * 5000)]
+)
+def test_files_nested_beyond_reason_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=name):
+        load_calibration(tmp_path / name)
+
+
 def test_a_rotation_with_few_digits_is_made_exact(tmp_path: Path) -> None:
     camera = make_cameras()[0]
     w2c = camera.w2c_44.round(4)
