@@ -175,14 +175,15 @@ def _candidates(
     share = -(-views * references.candidates // max(len(able), 1))
     found: list[tuple[int, int]] = []
     for camera, frames in able.items():
-        sharpest = _sharpest(generator, take, camera, frames, min(share, len(frames)), references)
-        found += [(camera, frame) for frame in sharpest]
+        parts = min(share, len(frames))
+        found += [(camera, f) for f in _sharpest(generator, take, camera, frames, parts, references)]
     if take.face_CT is not None:
         faces = {c: f[take.face_CT[c, f]] for c, f in able.items()}
         shown = [camera for camera, frames in faces.items() if len(frames)]
         if shown:
             camera = shown[generator.integers(len(shown))]
-            found.append((camera, *_sharpest(generator, take, camera, faces[camera], 1, references)))
+            (sharpest,) = _sharpest(generator, take, camera, faces[camera], 1, references)
+            found.append((camera, sharpest))
     columns = np.array(list(dict.fromkeys(found)), int).reshape(-1, 2)
     return Candidates.of(take, columns[:, 0], columns[:, 1])
 

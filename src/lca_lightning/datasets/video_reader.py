@@ -161,7 +161,7 @@ class VideoReader:
         found: dict[int, Converted] = {}
         for start, members in sorted(groups.items()):
             last = max(self.index.packet_of_frame[frame] for frame in members)
-            pictures = self._pictures(start, last)
+            pictures: Iterable[tuple[int, VideoFrame]] = self._pictures(start, last)
             if last == start and self._table is not None:
                 pictures = self._lone_picture(self._table, start)
             for frame, picture in pictures:
