@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import struct
 import threading
 from pathlib import Path
@@ -23,6 +24,7 @@ from lca_lightning.datasets.sequence import Sequence
 from lca_lightning.errors import DataError
 
 WINDOW_GROUPS = 16  # chunks shuffled together: about a gigabyte of them at the usual size
+_CHUNK_NAME = re.compile(r"chunk-[0-9]+(-[0-9]+)?\.bin")  # as `lca pack` and litdata write them
 OPEN_ITEMS = 24  # items kept in memory by a process; the files of one are read at once
 
 
@@ -67,7 +69,7 @@ class PackedDataset(SequenceSource):
         try:
             self.header: dict[str, Any] = dict(description["header"])
             self._chunks = [
-                (str(c["filename"]), int(c["bytes"]), str(c["sha256"])) for c in description["chunks"]
+                (_chunk_name(c["filename"]), int(c["bytes"]), str(c["sha256"])) for c in description["chunks"]
             ]
             content = self._file(PACK_INDEX)
             if hashlib.sha256(content).hexdigest() != description["index_sha256"]:
@@ -163,6 +165,13 @@ class PackedDataset(SequenceSource):
                 if self._cache is None or attempt == 3:
                     raise DataError(f"{label} is missing; pack the data again.") from error
         return Sequence(PackedFiles(name, self.root, dict(unpack_item(content, f"{name} of {label}"))))
+
+
+def _chunk_name(name: object) -> str:
+    """Refuse names that lead out of the pack."""
+    if not isinstance(name, str) or not _CHUNK_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a chunk")
+    return name
 
 
 def _read_place(path: Path, place: int, label: str) -> bytes:

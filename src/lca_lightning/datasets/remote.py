@@ -282,7 +282,11 @@ def _only_one(path: Path, wait: float) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
-        yield
+        try:
+            yield
+        finally:
+            # closing is not enough: a process forked meanwhile keeps the file open, and the lock with it
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import pickle
@@ -119,6 +120,50 @@ def test_damaged_packs_are_refused(pack: Path, tmp_path: Path) -> None:
     (copy / "pack.json").unlink()
     with pytest.raises(DataError, match="no finished pack"):
         open_dataset(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.bin", "/chunk-0.bin", "chunk-0.bin/../../x.bin", "pack.json", 3]
+)
+def test_chunks_outside_the_pack_are_not_read(pack: Path, tmp_path: Path, name: Any) -> None:
+    copy = tmp_path / "pack"
+    shutil.copytree(pack, copy)
+    description = json.loads((copy / "pack.json").read_text())
+    (copy / description["chunks"][0]["filename"]).rename(tmp_path / "outside.bin")
+    description["chunks"][0]["filename"] = name
+    (copy / "pack.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match="is damaged .*is not the name of a chunk.*pack the data again"):
+        open_dataset(copy)
+
+
+def test_a_process_forked_during_a_fetch_does_not_keep_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LCA_CACHE", str(tmp_path))
+    cache, content = ChunkCache("pack", 1000), b"x" * 600
+    digest = hashlib.sha256(content).hexdigest()
+    begun, forked = threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> None:
+        begun.set()
+        forked.wait(20)
+        path.write_bytes(content)
+
+    fetching = threading.Thread(target=lambda: cache.get("a.bin", 600, digest, slowly, 30))
+    fetching.start()
+    assert begun.wait(20)
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child.start()
+    try:
+        forked.set()
+        fetching.join(20)
+        cache.get("a.bin", 600, digest, slowly, 0.0).unlink()  # another chunk has needed its room
+        start = time.monotonic()
+        cache.get("a.bin", 600, digest, slowly, 8.0)
+        assert time.monotonic() - start < 4
+    finally:
+        child.kill()
+        child.join()
 
 
 def test_a_bucket_reads_as_the_folder(people: Path, bucket: str) -> None:
