@@ -23,7 +23,10 @@ _TRUE_VALUES = ("identity", "rotations", "translation", "expression", "gaze")
 
 @dataclass(frozen=True)
 class FitNoise:
-    """Standard deviations of a fit's errors at strength one.
+    """Standard deviations of a fit's errors at strength one (ours).
+
+    Chosen so that mask and rig overlap as they do after our own fits of real clips, 0.80 to 0.87: joints of a
+    fit err together in a way that the picture hardly shows, independent errors of that size would show.
 
     Attributes:
         body: Joint angles of trunk and limbs, radians per axis.
@@ -38,9 +41,9 @@ class FitNoise:
         jitter: Share of the variance that is independent from frame to frame.
     """
 
-    body: float = 0.035
+    body: float = 0.012
     fingers: float = 0.10
-    root: float = 0.025
+    root: float = 0.012
     sideways: float = 0.005
     depth: float = 0.02
     expression: float = 0.07
