@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from lca_lightning.rig.anny import AnnyRig
 from tests.cli.commands import lca
@@ -52,6 +58,7 @@ def test_a_clean_capture_passes_and_both_reports_are_written(
     assert lca("check-data", str(clean), *QUICK, "--report", str(report), "--json", str(values)) == 0
     said = capsys.readouterr().out
     assert "2 sequences: 0 errors, 0 warnings, 0 notes" in said and "can be used" in said
+    assert said.splitlines()[-1].count("no error was found in the frames looked at; --full decodes all") == 1
     assert report.stat().st_size > 5000 and json.loads(values.read_text())["counts"]["error"] == 0
 
 
@@ -59,9 +66,33 @@ def test_errors_end_with_status_one_and_are_listed(capture: Path, capsys: pytest
     (capture / "sequences" / "ann_take" / "videos" / "cam1.mp4").unlink()
     assert lca("check-data", str(capture), *QUICK) == 1
     captured = capsys.readouterr()
+    assert "2 sequences: 1 error, 0 warnings, 0 notes" in captured.out
     assert "error: ann_take/cam1: the video videos/cam1.mp4 is missing or empty" in captured.out
     assert captured.err.strip().splitlines()[-1].startswith(f"lca: {capture} has 1 error;")
     assert "Traceback" not in captured.err
+
+
+def test_without_any_fitted_body_nothing_can_be_trained_on(
+    capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in capture.glob("sequences/*/signals.safetensors"):
+        values = load_file(path)
+        save_file({**values, "frame_valid": np.zeros_like(values["frame_valid"])}, path)
+    assert lca("check-data", str(capture), *QUICK) == 1
+    said = capsys.readouterr().out
+    assert "cannot be trained on: no frame has a fitted body" in said and "--fit pictures" in said
+
+
+def test_an_interruption_leaves_no_traceback(capture: Path) -> None:
+    command = [sys.executable, "-m", "lca_lightning.cli.main", "check-data", str(capture), "--jobs", "1"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    while child.poll() is None and len(children.read_text().split()) < 2:  # the worker, and its tracker
+        time.sleep(0.05)
+    time.sleep(2.5)  # the worker has begun
+    os.killpg(child.pid, signal.SIGINT)
+    said = child.communicate(timeout=30)[1]
+    assert child.returncode == 130 and "interrupted" in said and "Traceback" not in said
 
 
 def test_a_process_finds_the_same(capture: Path, tmp_path: Path) -> None:

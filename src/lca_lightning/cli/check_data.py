@@ -53,7 +53,7 @@ def run(namespace: argparse.Namespace) -> None:
     from lca_lightning.inspection.dataset_check import check_dataset
     from lca_lightning.inspection.html_report import write_html_report
     from lca_lightning.inspection.results import CheckOptions
-    from lca_lightning.inspection.table import table_lines
+    from lca_lightning.inspection.table import counted, table_lines
     from lca_lightning.writing import refuse_unwritable, write_text
 
     jobs = _cores() if namespace.jobs is None else namespace.jobs
@@ -90,8 +90,13 @@ def run(namespace: argparse.Namespace) -> None:
             if namespace.report
             else f"; `lca check-data {namespace.root} --report report.html` shows pictures"
         )
-        raise DataError(f"{namespace.root} has {errors} error{'s' if errors > 1 else ''}{told}.")
-    print(f"{namespace.root} can be used; next: lca show-data {namespace.root}")
+        raise DataError(f"{namespace.root} has {counted(errors, 'error')}{told}.")
+    found = (
+        "no error was found in any frame"
+        if options.full
+        else "no error was found in the frames looked at; --full decodes all"
+    )
+    print(f"{namespace.root} can be used: {found}; next: lca show-data {namespace.root}")
 
 
 def _cores() -> int:

@@ -38,7 +38,7 @@ def run(namespace: argparse.Namespace) -> None:
 
     Raises:
         UsageError: A number is out of range, or the file is no picture.
-        DataError: There is no data set, or the file cannot be written.
+        DataError: There is no data set, nothing of it can be shown, or the file cannot be written.
     """
     from tqdm import tqdm
 

@@ -18,8 +18,10 @@ from lca_lightning.inspection.overlap import resize_mask, scaled_camera
 from lca_lightning.inspection.sources import is_packed, packed_header, sequence_places
 from lca_lightning.writing import write_atomically
 
-_GAP, _TITLE, _LABEL = 6, 24, 16
+_GAP, _TITLE, _LABEL, _LINE = 6, 24, 16, 17
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 _PAPER, _INK, _FAINT, _RED = (250, 250, 248), (30, 30, 30), (110, 110, 110), (190, 40, 30)
+MOST_REASONS = 3
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -73,8 +75,8 @@ def write_contact_sheet(
 
     Raises:
         UsageError: The suffix is another.
-        DataError: There is no data set, or the file cannot be written. A broken sequence becomes a row that
-            says so.
+        DataError: There is no data set, nothing of it can be shown, or the file cannot be written. A broken
+            sequence among others becomes a row that says so.
     """
     path, options = Path(path), options or SheetOptions()
     if path.suffix.lower() not in SUFFIXES:
@@ -88,14 +90,21 @@ def write_contact_sheet(
         )
     count = min(options.sequences, len(places))
     chosen = np.unique(np.linspace(0, len(places) - 1, count).astype(int))
-    rows = []
+    rows, reasons = [], list[str]()
     for number in chosen:
         try:
             rows.append(_row(Sequence(places[number].open()), str(header["rig"]), options))
         except LCAError as error:
-            rows.append(_Row(f"{places[number].name}: {error}", []))
+            reasons.append(f"{places[number].name}: {error}")
+            rows.append(_Row(reasons[-1], []))
         if progress is not None:
             progress(len(rows), len(chosen))
+    if len(reasons) == len(rows):
+        more = f" (and {len(reasons) - MOST_REASONS} more)" if len(reasons) > MOST_REASONS else ""
+        raise DataError(
+            f"{name} has nothing to show, every sequence looked at is broken: "
+            f"{' '.join(reasons[:MOST_REASONS])}{more}"
+        )
     sheet = _draw(rows, f"{Path(root).name}: {len(chosen)} of {len(places)} sequences", options)
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     return write_atomically(path, lambda temporary: sheet.save(temporary, format=kind, quality=90))
@@ -172,19 +181,38 @@ def _draw(rows: list[_Row], heading: str, options: SheetOptions) -> Image.Image:
     def pace(label: str, image: np.ndarray) -> int:
         return max(image.shape[1], round(small.getlength(label))) + _GAP
 
-    widths = [sum(pace(*picture) for picture in row.pictures) for row in rows]
-    heights = [pitch if row.pictures else _TITLE + _GAP for row in rows]
-    sheet = Image.new("RGB", (max([640, *widths]) + 2 * _GAP, _TITLE + sum(heights) + 2 * _GAP), _PAPER)
+    width = max(640, *(sum(pace(*picture) for picture in row.pictures) for row in rows))
+    titles = [_wrapped(row.title, font, width) for row in rows]
+    heights = [
+        (pitch if row.pictures else _GAP + _TITLE) + _LINE * (len(lines) - 1)
+        for row, lines in zip(rows, titles, strict=True)
+    ]
+    sheet = Image.new("RGB", (width + 2 * _GAP, _TITLE + sum(heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), heading, _FAINT, font)
-    for row, top in zip(rows, _tops(heights), strict=True):
-        draw.text((_GAP, top + 3), row.title, _INK if row.pictures else _RED, font)
+    for row, lines, top in zip(rows, titles, _tops(heights), strict=True):
+        for number, line in enumerate(lines):
+            draw.text((_GAP, top + 3 + _LINE * number), line, _INK if row.pictures else _RED, font)
+        top += _LINE * (len(lines) - 1)
         left = _GAP
         for label, image in row.pictures:
             sheet.paste(Image.fromarray(image), (left, top + _TITLE))
             draw.text((left, top + _TITLE + options.height + 1), label, _FAINT, small)
             left += pace(label, image)
     return sheet
+
+
+def _wrapped(text: str, font: Font, width: int) -> list[str]:
+    """The text in lines no wider than so many pixels; a word that is wider is cut."""
+    lines = [""]
+    for word in text.split():
+        for piece in [word] if font.getlength(word) <= width else list(word):
+            joined = f"{lines[-1]} {piece}" if lines[-1] and piece == word else lines[-1] + piece
+            if font.getlength(joined) <= width:
+                lines[-1] = joined
+            else:
+                lines.append(piece)
+    return lines
 
 
 def _tops(heights: list[int]) -> Iterator[int]:

@@ -14,7 +14,7 @@ from lca_lightning.errors import DataError, LCAError
 from lca_lightning.inspection.findings import Findings
 from lca_lightning.inspection.processes import Failure, run_tasks
 from lca_lightning.inspection.results import CheckOptions, DatasetResult, SequenceResult
-from lca_lightning.inspection.sequence_check import check_sequence
+from lca_lightning.inspection.sequence_check import FIT_THE_BODY, check_sequence
 from lca_lightning.inspection.sources import (
     SequencePlace,
     is_packed,
@@ -22,6 +22,7 @@ from lca_lightning.inspection.sources import (
     sequence_places,
 )
 from lca_lightning.inspection.splits import check_duplicates, check_rights, check_splits
+from lca_lightning.rig.loading import RIG_NAMES
 
 Progress = Callable[[int, int, str], None]
 _MOST_PICTURED = 200  # sequences whose thumbnails are kept when all is well with them
@@ -74,6 +75,7 @@ def check_dataset(
         if progress is not None:
             progress(len(sequences), len(tasks), result.id)
     sequences.sort(key=lambda sequence: sequence.id)
+    _check_bodies(sequences, findings)
     check_splits(sequences, findings)
     check_duplicates(sequences, findings)
     check_rights(sequences, findings)
@@ -107,7 +109,24 @@ def _check_header(header: dict[str, Any], root: str, findings: Findings) -> dict
     header = migrate_header(header)
     for violation in schema_violations("dataset", header):
         findings.error("layout", f"dataset.json, {violation}", "see docs/data_format.md")
+    rig = header.get("rig")
+    if isinstance(rig, str) and rig and rig not in RIG_NAMES:
+        what = f"dataset.json names the rig {rig!r}, which is none of {', '.join(RIG_NAMES)}"
+        findings.error("signals", what, "write the name of the rig whose values the sequences carry")
     return header
+
+
+def _check_bodies(sequences: list[SequenceResult], findings: Findings) -> None:
+    """Say where nothing can be trained on; sequences with unreadable rig values have their own findings."""
+    valid = [sequence.valid_frames for sequence in sequences]
+    if valid and not any(frames is None or frames > 0 for frames in valid):
+        what = "the data set cannot be trained on: no frame has a fitted body"
+        findings.error("signals", what, FIT_THE_BODY)
+        return
+    trained = [sequence.valid_frames for sequence in sequences if sequence.split == "train"]
+    if trained and not any(frames is None or frames > 1 for frames in trained):
+        what = "the data set cannot be trained on: no sequence of split train has two frames with a body"
+        findings.error("signals", what, FIT_THE_BODY)
 
 
 def _list_leftovers(root: Path, findings: Findings) -> None:

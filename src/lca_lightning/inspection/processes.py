@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context
@@ -73,7 +74,12 @@ class _Worker(Generic[Task]):
             self._process = self._context.Process(
                 target=_serve, args=(theirs, self._work, self._prepare), daemon=True
             )
-            self._process.start()
+            # A child inherits the mask: an interruption is the parent's to tell, which ends its children.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                self._process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         self.pipe.send(task)
         self._task, self.busy = task, True

@@ -116,6 +116,7 @@ class SequenceResult:
         frames: Frames of every camera, 0 when unreadable.
         fps: Frames per second, 0 when unreadable.
         has_body: Whether a fitted body came with it.
+        valid_frames: Frames with a fitted body; None where the rig values are unreadable.
         cameras: One each.
         findings: Of this sequence.
         origin: Sequence that it is a part of, in a pack; else its id.
@@ -131,6 +132,7 @@ class SequenceResult:
     frames: int = 0
     fps: float = 0.0
     has_body: bool = False
+    valid_frames: int | None = None
     cameras: dict[str, CameraResult] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     origin: str = ""
@@ -147,6 +149,7 @@ class SequenceResult:
             "frames": self.frames,
             "fps": self.fps,
             "has_body": self.has_body,
+            "valid_frames": self.valid_frames,
             "cameras": {name: camera.to_json() for name, camera in self.cameras.items()},
         }
 

@@ -26,6 +26,9 @@ from lca_lightning.inspection.sequence_files import (
 )
 from lca_lightning.inspection.synchronisation import choose_stretches
 from lca_lightning.inspection.videos import CheckedVideo, open_checked
+from lca_lightning.rig.loading import RIG_NAMES
+
+FIT_THE_BODY = "run import with --fit pictures or --body-model"
 
 
 def check_sequence(files: SequenceFiles, rig_name: str, kind: str, options: CheckOptions) -> SequenceResult:
@@ -119,10 +122,17 @@ def _posed_body(
     rig_name: str, signals: Signals, findings: Findings, result: SequenceResult
 ) -> PosedBody | None:
     """The body, where one was fitted and its rig is on this machine."""
-    if not signals.frame_valid_T.any():
-        what = "no frame is marked as valid: no body was fitted, overlap and synchronisation are unchecked"
-        findings.warning("overlap", what, "fit the body; training needs at least two valid frames")
+    valid, frames = int(np.asarray(signals.frame_valid_T, bool).sum()), len(signals.frame_valid_T)
+    result.valid_frames = valid
+    if not valid:
+        what = "no frame has a fitted body: it cannot be trained on, overlap and timing are unchecked"
+        findings.warning("overlap", what, FIT_THE_BODY)
         return None
+    if 2 * valid < frames:
+        what = f"only {valid} of {frames} frames have a fitted body, training uses no others"
+        findings.warning("overlap", what, "find out why the body does not fit the others")
+    if rig_name not in RIG_NAMES:
+        return None  # the data set as a whole has an error
     try:
         body = PosedBody(rig_of(rig_name), signals)
     except LCAError as error:

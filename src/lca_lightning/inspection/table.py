@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lca_lightning.inspection.findings import CHECKS, Finding
+from lca_lightning.inspection.findings import CHECKS, SEVERITIES, Finding
 from lca_lightning.inspection.results import CameraResult, DatasetResult
 
 _MOST_CAMERAS, _MOST_FINDINGS = 40, 60
@@ -34,10 +34,13 @@ def table_lines(result: DatasetResult) -> Iterator[str]:
         yield f"... and {len(shown) - _MOST_FINDINGS} more; --report and --json have them all"
     counts = result.counts
     yield ""
-    yield (
-        f"{len(result.sequences)} sequences: {counts['error']} errors, {counts['warning']} warnings, "
-        f"{counts['note']} notes"
-    )
+    told = ", ".join(counted(counts[severity], severity) for severity in SEVERITIES)
+    yield f"{counted(len(result.sequences), 'sequence')}: {told}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, such as ``1 error`` or ``2 errors``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def finding_line(finding: Finding) -> str:

@@ -10,6 +10,8 @@ from lca_lightning.errors import ConfigError, MissingAssetError
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import Rig
 
+RIG_NAMES = ("anny", "mhr")
+"""Names that `load_rig` knows."""
 MHR_VARIABLE = "LCA_MHR"
 _MHR_URL = "https://github.com/facebookresearch/MHR/releases/download/v1.0.0/assets.zip"
 _log = logging.getLogger(__name__)

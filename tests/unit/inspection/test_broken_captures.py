@@ -182,7 +182,20 @@ BREAKS: dict[str, tuple[Change, set[tuple[str, ...]]]] = {
         signal("translation", lambda array: array * 100),
         one("cameras", "cam0") | one("cameras", "cam1") | one("cameras", "cam2"),
     ),
-    "no fitted body": (signal("frame_valid", np.zeros_like), one("overlap", severity="warning")),
+    "no fitted body": (
+        signal("frame_valid", np.zeros_like),
+        one("overlap", severity="warning") | one("signals", sequence=""),
+    ),
+    "few frames with a body": (
+        signal("frame_valid", lambda array: np.arange(len(array)) < 2),
+        one("overlap", severity="warning"),
+    ),
+    "a rig nobody knows": (
+        lambda root: (root / "dataset.json").write_text(
+            json.dumps({**json.loads((root / "dataset.json").read_text()), "rig": "smurf"})
+        ),
+        one("signals", sequence=""),
+    ),
     "signals missing": (file("signals.safetensors", Path.unlink), one("layout")),
     "signals truncated": (
         file("signals.safetensors", lambda p: p.write_bytes(p.read_bytes()[:100])),
@@ -212,9 +225,7 @@ BREAKS: dict[str, tuple[Change, set[tuple[str, ...]]]] = {
             )
             and None
         ),
-        one("layout", sequence="")
-        | one("overlap", severity="warning")
-        | one("overlap", severity="warning", sequence=BOB),
+        one("layout", sequence=""),
     ),
 }
 

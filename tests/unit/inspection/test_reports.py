@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from lca_lightning.errors import DataError, UsageError
-from lca_lightning.inspection.contact_sheet import SheetOptions, write_contact_sheet
+from lca_lightning.inspection.contact_sheet import SheetOptions, _wrapped, write_contact_sheet
 from lca_lightning.inspection.dataset_check import check_dataset
 from lca_lightning.inspection.drawing import MASK_COLOR, RIG_COLOR, draw_outlines
 from lca_lightning.inspection.html_report import write_html_report
@@ -104,6 +104,21 @@ def test_a_data_set_without_sequences_has_nothing_to_show(clean_capture: Path, t
     with pytest.raises(DataError, match="holds no sequence"):
         write_contact_sheet(tmp_path, tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_data_set_of_broken_sequences_says_why_and_long_reasons_are_wrapped(
+    capture: Path, tmp_path: Path
+) -> None:
+    font = ImageFont.load_default(size=14)
+    reason = "word " * 60 + "x" * 400
+    lines = _wrapped(reason, font, 300)
+    assert "".join("".join(lines).split()) == reason.replace(" ", "")
+    assert len(lines) > 5 and max(font.getlength(line) for line in lines) <= 300
+    for path in capture.glob("sequences/*/sequence.json"):
+        path.write_text("{")
+    with pytest.raises(DataError, match="nothing to show.*ann_take: .*bob_take: ") as caught:
+        write_contact_sheet(capture, tmp_path / "sheet.png")
+    assert "\n" not in str(caught.value) and not (tmp_path / "sheet.png").exists()
 
 
 def test_outlines_follow_the_regions() -> None:
