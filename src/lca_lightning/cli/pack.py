@@ -30,8 +30,8 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         default=1024,
         metavar="N",
-        help="largest number of pictures read at once, all cameras together; longer sequences are split into "
-        "every second, third ... frame (default: 1024)",
+        help="largest number of pictures read at once, all cameras together; longer training sequences "
+        "are split into every second, third ... frame, light stages into runs of frames (default: 1024)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--endpoint-url", metavar="URL", help="address of another S3 service than Amazon's")
@@ -63,7 +63,7 @@ def run(namespace: argparse.Namespace) -> None:
     if summary.whole:
         print(
             f"{len(summary.whole)} sequences were kept whole because not every picture of theirs is a key "
-            f"picture, such as {summary.whole[0]}."
+            f"picture, or few frames of a light stage are fully lit, such as {summary.whole[0]}."
         )
     left_out = f" ({len(summary.skipped)} left out)" if summary.skipped else ""
     print(

@@ -26,10 +26,9 @@ class LightStageBuilder(SampleBuilder):
 
     def driving(self, sequence: Sequence, frames: list[int]) -> Driving:
         """Pose, expression and gaze; interpolated where only fully lit frames were fitted."""
-        lights = sequence.signals.lights
-        if lights is None or sequence.quality.get(POSE_FITTED) != FULLY_LIT:
+        fitted_T = fitted_frames(sequence)
+        if fitted_T is None:
             return super().driving(sequence, frames)
-        fitted_T = lights.fully_lit_T.astype(bool) & sequence.signals.frame_valid_T.astype(bool)
         if not fitted_T.any():
             raise DataError(f"Sequence {sequence.id} has no valid fully lit frame to take poses from.")
         rows = interpolate_signals(sequence.signals, fitted_T, np.array(frames, int))
@@ -54,6 +53,14 @@ class LightStageBuilder(SampleBuilder):
             albedo_BT3HW=layers.get("albedo"),
             normals_BT3HW=_unit(layers["normal"]) if "normal" in layers else None,
         )
+
+
+def fitted_frames(sequence: Sequence) -> np.ndarray | None:
+    """Frames whose poses others are interpolated from, ``(T,)`` bool; None where every pose is as stored."""
+    lights = sequence.signals.lights
+    if lights is None or sequence.quality.get(POSE_FITTED) != FULLY_LIT:
+        return None
+    return lights.fully_lit_T.astype(bool) & sequence.signals.frame_valid_T.astype(bool)
 
 
 def _cut_layer(

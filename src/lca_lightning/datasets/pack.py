@@ -19,7 +19,14 @@ from tqdm import tqdm
 
 from lca_lightning.child_processes import end_with_parent
 from lca_lightning.datasets.index import SequenceIndex, save_arrays
-from lca_lightning.datasets.pack_items import Part, can_be_split, check_sequence, pack_item, part_count
+from lca_lightning.datasets.pack_items import (
+    LARGEST_ITEM_BYTES,
+    Part,
+    check_sequence,
+    pack_item,
+    part_count,
+    parts_of,
+)
 from lca_lightning.datasets.reader import Dataset
 from lca_lightning.datasets.remote import Bucket, cache_root, is_bucket
 from lca_lightning.datasets.sequence import Sequence
@@ -27,6 +34,7 @@ from lca_lightning.errors import ConfigError, DataError, MissingAssetError
 from lca_lightning.writing import write_atomically, write_failure
 
 PACK_FORMAT, PACK_VERSION = "lca-pack", 1
+_PLAN_VERSION = 2
 PACK_FILE, PACK_INDEX = "pack.json", "pack_index.npz"
 LARGEST_CHUNK_MB = 2048  # litdata counts bytes within a chunk in 32 bits
 
@@ -42,7 +50,8 @@ class PackSummary:
         chunks: Files of the pack.
         total_bytes: Their size together.
         skipped: Reason by sequence that was left out.
-        whole: Sequences that could not be split because not every picture is a key picture.
+        whole: Sequences that could not be split because not every picture is a key picture, or too few frames
+            of a light stage are fully lit.
     """
 
     out: str
@@ -83,7 +92,8 @@ def pack_dataset(
         out: Folder that does not exist yet, or ``s3://bucket/prefix``.
         chunk_mb: Size of a chunk in megabytes; a longer item makes a longer chunk.
         frames_per_item: Largest number of pictures of an item, all cameras together; longer sequences become
-            items of every second, third ... frame.
+            items of every second, third ... frame, those of light stages items of a run of frames. Sequences
+            of the splits ``val`` and ``test`` stay whole, so that the same is evaluated as in the folder.
         jobs: Processes.
         endpoint_url: Address of another S3 service than Amazon's.
 
@@ -156,6 +166,8 @@ def _plan(
         size, newest = _size_of(folder)
         described.append([folder.name, size, newest])
         parts = part_count(int(index.frames_N[position]), int(index.cameras_N[position]), frames_per_item)
+        if index.splits_N[position] != "train" and size <= LARGEST_ITEM_BYTES:
+            parts = 1
         for part in (Part(folder.name, first, parts) for first in range(parts)):
             items.append((hashlib.sha256(part.id.encode()).hexdigest(), part, size // parts))
     chunks: list[list[Part]] = [[]]
@@ -166,7 +178,7 @@ def _plan(
             room = chunk_bytes
         chunks[-1].append(part)
         room -= size
-    text = json.dumps([PACK_VERSION, str(dataset.root.absolute()), chunk_bytes, frames_per_item, described])
+    text = json.dumps([_PLAN_VERSION, str(dataset.root.absolute()), chunk_bytes, frames_per_item, described])
     digest = hashlib.sha256(text.encode()).hexdigest()
     root, place = str(dataset.root), str(staging)
     return [_Chunk(number, tuple(parts), root, place) for number, parts in enumerate(chunks)], digest
@@ -224,12 +236,21 @@ def _write_chunk(chunk: _Chunk) -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     report: dict[str, Any] = {"rows": [], "skipped": {}, "whole": []}
+    size = 0
     try:
         writer = BinaryWriter(str(work), chunk_size=len(chunk.parts) + 1)
         for part in chunk.parts:
             item = _read_item(Path(chunk.root), part, report)
             if item is not None:
                 content, row = item
+                size += len(content)
+                if size > LARGEST_ITEM_BYTES:
+                    size -= len(content)
+                    report["skipped"][part.sequence] = (
+                        f"{row['id']} finds no room in its chunk, which is limited to "
+                        f"{LARGEST_ITEM_BYTES / 1e9:.1f} GB; lower --chunk-mb and --frames-per-item."
+                    )
+                    continue
                 writer[len(report["rows"])] = content
                 report["rows"].append(row)
         if report["rows"]:
@@ -252,12 +273,12 @@ def _read_item(root: Path, part: Part, report: dict[str, Any]) -> tuple[bytes, d
     try:
         sequence = Sequence(root / "sequences" / part.sequence)
         check_sequence(sequence)
-        if part.step > 1 and not can_be_split(sequence):
-            if part.first:
-                return None
+        parts = parts_of(sequence, part.step)
+        if part.first >= len(parts):
+            return None
+        if part.step > 1 and len(parts) == 1:
             report["whole"].append(part.sequence)
-            part = Part(part.sequence)
-        return pack_item(sequence, part)
+        return pack_item(sequence, parts[part.first])
     except (DataError, OSError) as error:
         report["skipped"][part.sequence] = str(error)
         return None

@@ -1,4 +1,7 @@
-"""Items of a pack: whole sequences, or every M-th frame of long ones, as one run of bytes each.
+"""Items of a pack: whole sequences or parts of long ones, as one run of bytes each.
+
+A part is every M-th frame. Of a light stage it is a run of frames that begins with a fully lit one: every
+M-th frame could be all lit, or all dark.
 
 An item is a safetensors file whose arrays are the sequence's files by their paths. Nothing is pickled.
 """
@@ -27,22 +30,26 @@ from lca_lightning.datasets.video_source import SourceBytes, VideoSource
 from lca_lightning.errors import DataError
 
 _OF_THE_WHOLE = ("identity", "lights/positions", "lights/reference_distance")  # the same in every frame
+LARGEST_ITEM_BYTES = 2**32 - 2**24  # litdata counts bytes within a chunk in 32 bits
+_LIT_FRAMES = 3  # of a part of a light stage at least, so that references leave some to the targets
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """Frames ``first``, ``first + step``, ... of a sequence.
+    """Frames of a sequence that make an item: ``first``, ``first + step``, ... or a run of them.
 
     Args:
         sequence: Id of the sequence.
-        first: First frame.
+        first: Number of the part.
         step: Number of parts.
+        run: First frame and the one after the last, where parts are runs.
     """
 
     sequence: str
     first: int = 0
     step: int = 1
+    run: tuple[int, int] | None = None
 
     @property
     def id(self) -> str:
@@ -51,12 +58,40 @@ class Part:
 
     def frames(self, count: int) -> range:
         """Frames of the part, of ``count`` of the sequence."""
-        return range(self.first, count, self.step)
+        return range(self.first, count, self.step) if self.run is None else range(*self.run)
 
 
 def part_count(frames: int, cameras: int, pictures_per_item: int) -> int:
     """Into how many items a sequence goes: each keeps two frames at least."""
     return max(1, min(math.ceil(frames * cameras / pictures_per_item), frames // 2))
+
+
+def parts_of(sequence: Sequence, wanted: int) -> list[Part]:
+    """Parts that a sequence goes into, ``wanted`` of them or fewer.
+
+    Args:
+        sequence: The sequence; one that is not compressed picture by picture stays whole.
+        wanted: Parts that were planned.
+
+    Returns:
+        Parts that hold every frame once; in light stages each has three fully lit frames at least.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    whole = [Part(sequence.id)]
+    if wanted == 1 or not can_be_split(sequence):
+        return whole
+    lights = sequence.signals.lights
+    if lights is None:
+        return [Part(sequence.id, first, wanted) for first in range(wanted)]
+    lit = np.flatnonzero(lights.fully_lit_T.astype(bool) & sequence.signals.frame_valid_T.astype(bool))
+    count = min(wanted, len(lit) // _LIT_FRAMES)
+    if count < 2:
+        return whole
+    starts = lit[np.arange(1, count) * len(lit) // count].tolist()
+    runs = zip([0, *starts], [*starts, sequence.frame_count], strict=True)
+    return [Part(sequence.id, number, count, run) for number, run in enumerate(runs)]
 
 
 def check_sequence(sequence: Sequence) -> None:
@@ -91,11 +126,19 @@ def pack_item(sequence: Sequence, part: Part) -> tuple[bytes, dict[str, Any]]:
         The bytes, and a row with ``id``, ``subject``, ``split``, ``frames`` and ``cameras``.
 
     Raises:
-        DataError: A file cannot be read.
+        DataError: A file cannot be read, or the item would be too large.
         OSError: A file cannot be read.
     """
     frames = part.frames(sequence.frame_count)
-    files = (_whole if part.step == 1 else _interleaved)(sequence, part)
+    size = sum(sequence.files.size(path) for path in sequence.video_files())
+    size = size * len(frames) // sequence.frame_count
+    if size > LARGEST_ITEM_BYTES:
+        raise DataError(
+            f"{part.id} would be an item of {size / 1e9:.1f} GB and a chunk holds "
+            f"{LARGEST_ITEM_BYTES / 1e9:.1f} GB; lower --frames-per-item, or cut the sequence where not "
+            "every picture of it is a key picture."
+        )
+    files = (_whole if part.step == 1 else _split)(sequence, part)
     arrays = {path: np.frombuffer(content, np.uint8) for path, content in files.items()}
     row = {"id": part.id, "subject": sequence.subject, "split": sequence.split}
     return save(arrays), {**row, "frames": len(frames), "cameras": len(sequence.cameras)}
@@ -125,19 +168,16 @@ def unpack_item(content: bytes, label: str) -> dict[str, memoryview]:
 
 
 def _whole(sequence: Sequence, part: Part) -> dict[str, bytes]:
-    """Every file of a sequence, also what was laid beside the usual ones."""
-    paths = ["sequence.json", "signals.safetensors", *sequence.video_files()]
-    for beside in sorted(sequence.folder.iterdir()):
-        if beside.suffix in (".json", ".safetensors") and beside.name not in paths:
-            paths.append(beside.name)
+    """The files of a sequence that this program reads; what else lies beside them stays in the folder."""
+    paths = ("sequence.json", "signals.safetensors", *sequence.video_files())
     return {path: sequence.files.read(path) for path in paths}
 
 
-def _interleaved(sequence: Sequence, part: Part) -> dict[str, bytes]:
-    """A smaller sequence of every ``step``-th frame."""
+def _split(sequence: Sequence, part: Part) -> dict[str, bytes]:
+    """A smaller sequence of the part's frames."""
     frames = part.frames(sequence.frame_count)
     description = {**sequence.description, "frames": len(frames)}
-    description["part"] = {"sequence": part.sequence, "first": part.first, "step": part.step}
+    description["part"] = {"sequence": part.sequence, "first": frames.start, "step": frames.step}
     try:
         arrays = load(sequence.files.read("signals.safetensors"))
     except SafetensorError as error:
@@ -145,13 +185,31 @@ def _interleaved(sequence: Sequence, part: Part) -> dict[str, bytes]:
             f"{sequence.files.label('signals.safetensors')} is truncated; make it again."
         ) from error
     chosen = {
-        name: array if name in _OF_THE_WHOLE else np.ascontiguousarray(array[part.first :: part.step])
+        name: array
+        if name in _OF_THE_WHOLE
+        else np.ascontiguousarray(array[frames.start : frames.stop : frames.step])
         for name, array in arrays.items()
     }
+    poses = _interpolated_poses(sequence, frames)
+    if poses:
+        chosen.update(poses)
+        description["quality"] = {**sequence.quality, "pose_fitted": "interpolated"}
     files = {"sequence.json": json.dumps(description).encode(), "signals.safetensors": save(chosen)}
     for path in sequence.video_files():
         files[path] = copy_pictures(sequence.files.video(path), frames, sequence.fps)
     return files
+
+
+def _interpolated_poses(sequence: Sequence, frames: range) -> dict[str, np.ndarray]:
+    """Poses of a light stage fitted in fully lit frames: a part lacks such frames beyond its ends."""
+    from lca_lightning.datasets.light_stage import fitted_frames, interpolate_signals
+
+    fitted_T = fitted_frames(sequence)
+    if fitted_T is None or not fitted_T.any():
+        return {}
+    rows = interpolate_signals(sequence.signals, fitted_T, np.array(frames, int))
+    names = ("rotations", "translation", "expression", "gaze")
+    return {name: np.ascontiguousarray(row, np.float32) for name, row in zip(names, rows, strict=True)}
 
 
 def can_be_split(sequence: Sequence) -> bool:

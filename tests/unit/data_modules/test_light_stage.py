@@ -14,6 +14,7 @@ from lca_lightning.datasets.linear_light import linear_to_srgb
 from lca_lightning.errors import ConfigError, DataError
 
 FRAMES, HEIGHT, WIDTH, LAMPS = 12, 48, 36, 5
+WHITE = 4.0
 OPTIONS = dict(image_size=(64, 48), face_size=(32, 32), steps_per_epoch=4, views=(2,), targets_per_sample=4)
 
 
@@ -21,7 +22,9 @@ def brightness(frame: int) -> float:
     return 0.2 + 0.05 * frame
 
 
-def write_stage(root: Path, quality: dict | None = None, color: str = "linear", lit: bool = True) -> Path:
+def write_stage(
+    root: Path, quality: dict | None = None, color: str = "linear", lit: bool = True, frames: int = FRAMES
+) -> Path:
     """A square whose linear radiance tells the frame; every third frame is fully lit."""
     K_33 = np.array([[50.0, 0, WIDTH / 2], [0, 50, HEIGHT / 2], [0, 0, 1]])
     records = []
@@ -29,24 +32,24 @@ def write_stage(root: Path, quality: dict | None = None, color: str = "linear", 
         w2c_44 = np.eye(4)
         w2c_44[0, 3], w2c_44[2, 3] = index - 1, 3
         records.append(CameraRecord(f"cam{index}", WIDTH, HEIGHT, K_33, w2c_44))
-    fully_lit = np.arange(FRAMES) % 3 == 0
-    intensities = np.zeros((FRAMES, LAMPS, 3), np.float32)
-    for frame in range(FRAMES):
+    fully_lit = np.arange(frames) % 3 == 0
+    intensities = np.zeros((frames, LAMPS, 3), np.float32)
+    for frame in range(frames):
         intensities[frame, slice(None) if fully_lit[frame] else frame % LAMPS] = frame + 1
     lights = StageLights(
         np.arange(LAMPS * 3).reshape(LAMPS, 3).astype(np.float32), intensities, fully_lit, 1.5
     )
     layers = ("albedo", "normal") if color == "linear" else ()
     arguments = dict(subject="ann", split="train", fps=30, rig="anny", licence="CC0", provenance="test")
-    extra = dict(color="linear", linear_white=2.0, layers=layers) if color == "linear" else {}
-    frame_T = np.arange(FRAMES, dtype=np.float32)
+    extra = dict(color="linear", linear_white=WHITE, layers=layers) if color == "linear" else {}
+    frame_T = np.arange(frames, dtype=np.float32)
     with SequenceWriter(root, "take", cameras=records, kind="light_stage", **arguments, **extra) as writer:
         for record in records:
-            for frame in range(FRAMES):
+            for frame in range(frames):
                 mask = np.zeros((HEIGHT, WIDTH), np.uint8)
                 mask[8:40, 8:28] = 255
                 if color == "linear":
-                    image = np.full((HEIGHT, WIDTH, 3), brightness(frame) / 2.0 * 65535).astype(np.uint16)
+                    image = np.full((HEIGHT, WIDTH, 3), brightness(frame) / WHITE * 65535).astype(np.uint16)
                     albedo = np.full((HEIGHT, WIDTH, 3), 0.25 * 65535).astype(np.uint16)
                     normal = np.broadcast_to(
                         np.array([32768, 65535, 32768], np.uint16), (HEIGHT, WIDTH, 3)
@@ -57,11 +60,11 @@ def write_stage(root: Path, quality: dict | None = None, color: str = "linear", 
         writer.finish(
             Signals(
                 identity_I=np.zeros(3, np.float32),
-                rotations_TJ3=np.zeros((FRAMES, 2, 3), np.float32),
+                rotations_TJ3=np.zeros((frames, 2, 3), np.float32),
                 translation_T3=np.where(fully_lit[:, None], np.stack([frame_T] * 3, 1), -7),
-                expression_TE=np.zeros((FRAMES, 1), np.float32),
-                gaze_T8=np.zeros((FRAMES, 8), np.float32),
-                frame_valid_T=np.ones(FRAMES, bool),
+                expression_TE=np.zeros((frames, 1), np.float32),
+                gaze_T8=np.zeros((frames, 8), np.float32),
+                frame_valid_T=np.ones(frames, bool),
                 lights=lights if lit else None,
             ),
             quality,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lca_lightning.datasets import pack as pack_module
+from lca_lightning.datasets import pack_items
 from lca_lightning.datasets.format import Dataset
 from lca_lightning.datasets.pack import pack_dataset
 from lca_lightning.datasets.pack_items import part_count
@@ -46,7 +47,8 @@ def test_a_pack_reads_as_the_folder_it_was_made_from(people: Path, tmp_path: Pat
 
 def test_long_sequences_are_interleaved_without_decoding(people: Path, tmp_path: Path) -> None:
     summary = pack_dataset(people, str(tmp_path / "pack"), frames_per_item=5)
-    assert summary.items == 4 + 4 * 2 and not summary.whole  # ann has 20 pictures, the others 10
+    # ann has 20 pictures, bob and dan 10 each; eve and zoe are for evaluation
+    assert summary.items == 4 + 2 * 2 + 2 and not summary.whole
     plain, packed = Dataset(people).sequence(0), open_dataset(tmp_path / "pack")
     parts = [packed.sequence(position) for position in range(4)]
     assert [part.frame_count for part in parts] == [3, 3, 2, 2]
@@ -77,6 +79,39 @@ def test_groups_of_pictures_are_kept_whole(tmp_path: Path) -> None:
     assert equal_sequences(
         open_dataset(tmp_path / "pack").sequence(0), Dataset(tmp_path / "data").sequence(0)
     )
+
+
+def test_items_beyond_what_a_chunk_can_count_are_listed(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {
+        folder.name: sum(file.stat().st_size for file in folder.rglob("*.m*"))
+        for folder in (people / "sequences").iterdir()
+    }
+    monkeypatch.setattr(pack_items, "LARGEST_ITEM_BYTES", max(sizes.values()) - 1)
+    monkeypatch.setattr(pack_module, "LARGEST_ITEM_BYTES", 10**9)
+    summary = pack_dataset(people, str(tmp_path / "pack"))
+    assert list(summary.skipped) == ["ann_take"] and summary.items == 4
+    assert "lower --frames-per-item" in summary.skipped["ann_take"]
+    assert not pack_dataset(people, str(tmp_path / "parts"), frames_per_item=10).skipped
+    monkeypatch.setattr(pack_items, "LARGEST_ITEM_BYTES", 10**9)
+    monkeypatch.setattr(pack_module, "LARGEST_ITEM_BYTES", 3 * max(sizes.values()))
+    summary = pack_dataset(people, str(tmp_path / "full"))
+    assert summary.skipped and all("lower --chunk-mb" in reason for reason in summary.skipped.values())
+    packed, plain = open_dataset(tmp_path / "full"), Dataset(people)
+    assert len(packed) == summary.items == 5 - len(summary.skipped)
+    for position in packed.positions():
+        same = plain.index.ids_N.tolist().index(packed.index.ids_N[position])
+        assert equal_sequences(packed.sequence(position), plain.sequence(same))
+
+
+def test_what_lies_beside_a_sequence_stays_in_the_folder(tmp_path: Path) -> None:
+    write_sequence(tmp_path / "data", "ann")
+    shutil.copy(tmp_path / "data/dataset.json", tmp_path / "data/sequences/ann_take/truth.json")
+    for name, frames in (("whole", 1000), ("parts", 5)):
+        pack_dataset(tmp_path / "data", str(tmp_path / name), frames_per_item=frames)
+        files = open_dataset(tmp_path / name).sequence(0).files
+        assert files.size("signals.safetensors") and not files.size("truth.json")
 
 
 def test_litdata_reads_the_pack_and_nothing_in_it_is_pickled(people: Path, tmp_path: Path) -> None:
