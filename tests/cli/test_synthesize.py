@@ -53,6 +53,7 @@ def test_worker_processes_write_the_same_set(tmp_path: Path) -> None:
         (["--shard", "0/2"], "0/2"),
         (["--shard", "half"], "I/N"),
         (["--val-subjects", "-1"], "val subjects"),
+        (["--cameras", "4"], "has one camera"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

@@ -14,9 +14,10 @@ KINDS = ("wild", "studio", "light_stage", "stylised")
 BENCHMARKS = ("lca-synth-tiny", "lca-synth-small", "lca-synth-base")
 _RECIPES = {"wild": "tiny/pretrain.yaml", "studio": "tiny/posttrain.yaml"}
 
+_CAMERAS = 6
 _FIXED_BY_BENCHMARK: dict[str, Any] = {
-    "kind": "wild", "subjects": 8, "frames": 24, "cameras": 6, "size": "256x192", "fps": 10.0, "seed": 0,
-    "samples": 24, "motion": None, "environments": None, "fit_noise": None, "test_subjects": None,
+    "kind": "wild", "subjects": 8, "frames": 24, "cameras": _CAMERAS, "size": "256x192", "fps": 10.0,
+    "seed": 0, "samples": 24, "motion": None, "environments": None, "fit_noise": None, "test_subjects": None,
     "val_subjects": None,
 }  # fmt: skip
 
@@ -67,7 +68,11 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument("--subjects", type=int, default=8, metavar="N", help="people, one sequence each (8)")
     what.add_argument("--frames", type=int, default=24, metavar="N", help="frames per sequence (24)")
     what.add_argument(
-        "--cameras", type=int, default=6, metavar="N", help="cameras of a studio's or light stage's ring (6)"
+        "--cameras",
+        type=int,
+        default=_CAMERAS,
+        metavar="N",
+        help="cameras of a studio's or light stage's ring (6)",
     )
     what.add_argument("--size", default="256x192", metavar="HxW", help="height x width in pixels (256x192)")
     what.add_argument("--fps", type=float, default=10.0, help="frames per second (10)")
@@ -105,6 +110,8 @@ def run(namespace: argparse.Namespace) -> None:
         UsageError: The size or the shard cannot be read or a number is out of range.
     """
     size, shard = parse_size(namespace.size), parse_shard(namespace.shard)
+    if namespace.kind in ("wild", "stylised") and namespace.cameras not in (1, _CAMERAS):
+        raise UsageError(f"The kind {namespace.kind} has one camera; leave out --cameras, or use a studio.")
     workers = _core_count() if namespace.workers is None else namespace.workers
     if namespace.benchmark is not None:
         _refuse_other_choices(namespace)

@@ -81,7 +81,7 @@ def read_picture(content: Path | bytes, name: str = "", mode: str = "RGB") -> ND
     Args:
         content: A file or its bytes.
         name: What to call it in messages.
-        mode: ``"RGB"`` or ``"L"``.
+        mode: ``"RGB"`` or ``"L"``; pictures of 16 bits keep their upper 8.
 
     Returns:
         uint8 ``(H, W, 3)`` or ``(H, W)``.
@@ -90,7 +90,11 @@ def read_picture(content: Path | bytes, name: str = "", mode: str = "RGB") -> ND
         DataError: It is missing or broken.
     """
     try:
-        return np.asarray(_open_picture(content, name).convert(mode), np.uint8)
+        picture = _open_picture(content, name)
+        if picture.mode.startswith("I"):  # Pillow would clip 16 bits at 255
+            values = np.asarray(picture, np.int64).clip(0, 65535)
+            picture = Image.fromarray((values // (257 if values.max() > 255 else 1)).astype(np.uint8))
+        return np.asarray(picture.convert(mode), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"The picture {_label(content, name)} is damaged ({error}); get it again.") from error
 

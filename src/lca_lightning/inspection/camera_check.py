@@ -149,7 +149,7 @@ class CameraCheck:
     def report(self) -> None:
         """Say where overlap and timing are not good enough; a wrong timing explains a low overlap.
 
-        Of a take with one camera an overlap a little too low is a warning: a skirt or a bag may be the reason.
+        Of a single camera an overlap a little too low is a warning: a skirt or a bag may be the reason.
         """
         overlap, least = self._result.median_overlap, self._options.minimum_iou
         low = self._in_view and overlap is not None and overlap < least

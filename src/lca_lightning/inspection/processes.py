@@ -81,7 +81,14 @@ class _Worker(Generic[Task]):
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        self.pipe.send(task)
+        try:
+            self.pipe.send(task)
+        except OSError:  # somebody killed the idle process
+            if fresh:
+                raise
+            self.end()
+            self.begin(task, seconds)
+            return
         self._task, self.busy = task, True
         self.deadline = time.monotonic() + seconds + (_START_SECONDS if fresh else 0.0)
 

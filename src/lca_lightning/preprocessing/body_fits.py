@@ -148,13 +148,17 @@ def fit_files(folder: Path, clip_id: str) -> dict[int, Path]:
     """Files of one video by frame number, the last number in a file's name.
 
     Args:
-        folder: Has a sub-folder named like the video, or the files themselves.
+        folder: Has a sub-folder named like the video; or, without any sub-folder, the files of one video.
         clip_id: Name of the clip.
 
     Raises:
         DataError: No file, one without a number, or two of the same frame.
     """
-    inside = folder / clip_id if (folder / clip_id).is_dir() else folder
+    inside = folder / clip_id
+    if not inside.is_dir() and not any(path.is_dir() for path in folder.iterdir()):
+        inside = folder
+    if not inside.is_dir():  # never the bodies of another video
+        raise DataError(f"no body fits: {folder} has no sub-folder {clip_id} for this video; add it.")
     files: dict[int, Path] = {}
     for path in sorted(inside.iterdir()):
         if path.suffix.lower() not in SUFFIXES:

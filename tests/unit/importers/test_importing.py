@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import struct
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lca_lightning import plugins
 from lca_lightning.cli.main import main
@@ -153,8 +155,13 @@ def test_a_broken_take_is_skipped_with_its_reason(toy: Path, tmp_path: Path, wha
     assert not list((tmp_path / "out" / "sequences").glob(".*"))
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_a_full_disk_ends_everything_with_one_sentence(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    number: int,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, added = tmp_path / "out", 0
     add = VideoWriter.add
@@ -163,9 +170,8 @@ def test_a_full_disk_ends_everything_with_one_sentence(
         nonlocal added
         added += 1
         if added > 60:
-            raise self._cannot_write(OSError(errno.ENOSPC, "No space left on device")) from OSError(
-                errno.ENOSPC, "No space left on device"
-            )
+            error = OSError(number, os.strerror(number))
+            raise self._cannot_write(error) from error
         add(self, image)
 
     monkeypatch.setattr(VideoWriter, "add", full)
@@ -226,6 +232,7 @@ def test_a_wrong_folder_is_told_what_was_expected(
         (["golaith", "a", "b"], "did you mean 'goliath'"),
         (["goliath"], "NAME, SRC and OUT"),
         (["goliath", "a", "b", "--frames", "1-3"], "START:STOP"),
+        (["goliath", "a", "b", "--workers", "0"], "--workers must be at least 1"),
         (["goliath", "a", "b", "--max-size", "3"], "at least 16"),
         (["goliath", "a", "b", "--body-model", "none.npz"], "no body model file"),
     ],
@@ -404,3 +411,11 @@ def test_an_unforeseen_error_costs_one_take(
     result = import_dataset("toy", toy, tmp_path / "out", ImportOptions())
     assert len(result.written) == 3
     assert [take.reason for take in result.skipped if "a codec gave up" in take.reason]
+
+
+def test_pictures_of_sixteen_bits_keep_their_upper_eight(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    assert read_picture(tmp_path / "mask.png", mode="L").tolist() == [[0, 1, 128, 255]]
+    Image.fromarray(values // 257).save(tmp_path / "low.png")
+    assert read_picture(tmp_path / "low.png", mode="L").tolist() == [[0, 1, 128, 255]]

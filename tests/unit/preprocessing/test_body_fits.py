@@ -115,8 +115,10 @@ def test_files_are_found_by_frame_number(tmp_path: Path) -> None:
     assert {frame: path.name for frame, path in fit_files(tmp_path, "walk").items()} == {
         3: "000003.npz", 12: "walk_12.pkl",
     }  # fmt: skip
-    with pytest.raises(DataError, match="no body fits"):
+    (tmp_path / "000007.npz").touch()  # of whatever video; "other" must not get it
+    with pytest.raises(DataError, match="no sub-folder other"):
         fit_files(tmp_path, "other")
+    assert list(fit_files(tmp_path / "walk", "any")) == [3, 12]
     (tmp_path / "walk" / "frame3.npz").touch()
     with pytest.raises(DataError, match="both of frame 3"):
         fit_files(tmp_path, "walk")
