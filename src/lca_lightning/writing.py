@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from lca_lightning.errors import DataError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a place that takes no more: a full disk, a quota, a limit on the size of files."""
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:

@@ -31,7 +31,8 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(
         option in text
         for option in (
-            "--calibration", "--stride", "--max-side", "--workers", "--people", "--engine", "--address",
+            "--calibration", "--up", "--scale",
+            "--stride", "--max-side", "--workers", "--people", "--engine", "--address",
             "--clip-minutes", "--retry-failed", "--estimator", "--body-fits", "--clip-score", "@list.txt",
         )
     )  # fmt: skip
@@ -46,6 +47,12 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         ["a.mp4", "--out", "x", "--clip-minutes", "0"],
         ["a.mp4", "--out", "x", "--retries", "-1"],
         ["a.mp4", "--out", "x", "--address", "auto"],
+        ["a.mp4", "--out", "x", "--min-height", "-4"],
+        ["a.mp4", "--out", "x", "--score-threshold", "7"],
+        ["a.mp4", "--out", "x", "--clip-score", "none", "--score-threshold", "nan"],
+        ["a.mp4", "--out", "x", "--calibration", "c.toml", "--up", "w"],
+        ["a.mp4", "--out", "x", "--calibration", "c.toml", "--scale", "0"],
+        ["a.mp4", "--out", "x", "--scale", "2"],
         ["a.mp4", "--out", "x", "--engine", "slurm"],
     ],
 )

@@ -63,6 +63,8 @@ def run(namespace: argparse.Namespace) -> None:
         return
     if not (namespace.name and namespace.source and namespace.out):
         raise UsageError("Give NAME, SRC and OUT, such as `lca import generic ./scans ./data`; or --list.")
+    if namespace.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {namespace.workers}.")
     if namespace.max_size is not None and namespace.max_size < 16:
         raise UsageError(f"--max-size must be at least 16, got {namespace.max_size}.")
     if namespace.body_model is not None and not namespace.body_model.is_file():

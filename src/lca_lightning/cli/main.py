@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import lca_lightning
 from lca_lightning.errors import LCAError, UsageError
+from lca_lightning.writing import FULL_DISK
 
 VERBS = {
     "demo": "run everything once on synthetic people",
@@ -136,7 +137,7 @@ def _report(error: Exception, debug: bool) -> int:
     if isinstance(error, LCAError):
         print(f"lca: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         where = f" while writing {error.filename}" if error.filename else ""
         print(f"lca: no space left on the device{where}; free some or choose another place", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,14 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         metavar="FILE",
         help="Qualisys XML, Pose2Sim TOML, OpenCV YAML, COLMAP folder or our JSON",
+    )
+    parser.add_argument(
+        "--up",
+        metavar="AXIS",
+        help="axis of the calibration's world that points up: x, y, z, -x, -y, -z, or cameras (by the file)",
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="M", help="metres of a unit of the calibration (1)"
     )
     parser.add_argument("--subject", metavar="NAME", help="name of the person (the clip's)")
     parser.add_argument(
@@ -150,10 +159,34 @@ def _check(namespace: argparse.Namespace) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} must be at least {least}, got {getattr(namespace, name)}."
             )
+    if not namespace.min_height >= 0:
+        raise UsageError(f"--min-height must not be negative, got {namespace.min_height:g}.")
+    _check_threshold(namespace.clip_score, namespace.score_threshold)
+    _check_world(namespace)
     if not namespace.clip_minutes > 0:
         raise UsageError(f"--clip-minutes must be positive, got {namespace.clip_minutes:g}.")
     if namespace.address is not None and namespace.engine != "ray":
         raise UsageError("--address is of a Ray cluster; add --engine ray.")
+
+
+def _check_threshold(score: str, threshold: float | None) -> None:
+    if threshold is None:
+        return
+    if score == "photographic" and not 0 <= threshold <= 1:
+        raise UsageError(f"--score-threshold of photographic must lie in [0, 1], got {threshold:g}.")
+    if not math.isfinite(threshold):
+        raise UsageError(f"--score-threshold must be a finite number, got {threshold:g}.")
+
+
+def _check_world(namespace: argparse.Namespace) -> None:
+    from lca_lightning.calibration.axes import UP_CHOICES
+
+    if namespace.up is not None and namespace.up not in UP_CHOICES:
+        raise UsageError(f"--up must be one of {', '.join(UP_CHOICES)}, got {namespace.up}.")
+    if not 0 < namespace.scale < math.inf:
+        raise UsageError(f"--scale must be positive, got {namespace.scale:g}.")
+    if namespace.calibration is None and (namespace.up is not None or namespace.scale != 1.0):
+        raise UsageError("--up and --scale are of a calibration; add --calibration FILE.")
 
 
 def _options(namespace: argparse.Namespace) -> PreprocessOptions:
@@ -161,7 +194,7 @@ def _options(namespace: argparse.Namespace) -> PreprocessOptions:
 
     names = (
         "out", "stride", "max_side", "people", "split", "licence", "provenance", "overwrite", "estimator",
-        "estimator_weights", "body_fits", "clip_score", "score_threshold",
+        "estimator_weights", "body_fits", "clip_score", "score_threshold", "up", "scale",
     )  # fmt: skip
     return PreprocessOptions(
         minimum_height=namespace.min_height, **{name: getattr(namespace, name) for name in names}

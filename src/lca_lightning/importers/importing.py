@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +19,7 @@ from lca_lightning.importers.registry import importer_class
 from lca_lightning.importers.selection import choose_cameras, choose_frames, matches, sequence_name
 from lca_lightning.importers.source import BrokenTake, Importer, SourceTake
 from lca_lightning.importers.take_writing import TakeOptions, TakeSummary, write_take
-from lca_lightning.writing import refuse_unwritable, write_text
+from lca_lightning.writing import FULL_DISK, refuse_unwritable, write_text
 
 Report = Callable[[str, int, int], object]
 
@@ -188,19 +187,20 @@ def _work(job: _Job, tick: Callable[[int, int], object] | None = None) -> TakeSu
     except Exception as error:  # the boundary around foreign files: one take must not end the import
         if _disk_is_full(error):
             raise DataError(
-                f"The disk is full while writing {job.take.id} to {job.out}; free some space and run "
-                "the same command again, finished sequences are kept."
+                f"The disk is full while writing {job.take.id} to {job.out} ({_disk_is_full(error)}); free "
+                "some space and run the same command again, finished sequences are kept."
             ) from error
         said = str(error) if isinstance(error, LCAError) else f"{type(error).__name__}: {error}"
         return BrokenTake(job.take.id, said)
 
 
-def _disk_is_full(error: BaseException | None) -> bool:
+def _disk_is_full(error: BaseException | None) -> str:
+    """What the system says where a disk, a quota or a file takes no more, else nothing."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            return error.strerror or "no space left"
         error = error.__cause__
-    return False
+    return ""
 
 
 def _run(jobs: list[_Job], workers: int, report: Report | None) -> Iterator[TakeSummary | BrokenTake]:

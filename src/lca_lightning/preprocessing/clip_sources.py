@@ -15,8 +15,8 @@ from lca_lightning.preprocessing.frames import VIDEO_SUFFIXES
 class ClipSource:
     """The clips of a command line, named one after the other; files are not opened.
 
-    Names depend on the order only: of two videos ``walk.mp4`` the first is the clip ``walk``, the second
-    ``walk-2``.
+    A path that is named twice is one clip. Names depend on the order only: of two videos ``walk.mp4`` the
+    first is the clip ``walk``, the second ``walk-2``.
 
     Args:
         videos: Files, folders, patterns such as ``raw/*/front.mp4``, or ``@list.txt`` with a path a line
@@ -36,13 +36,16 @@ class ClipSource:
         if not self._sources:
             raise UsageError("No video was given; name at least one file.")
         self._calibration, self._subject = calibration, subject
-        self._count = 1 if calibration is not None else sum(_count(source) for source in self._sources)
+        seen: set[str] = set()
+        for source in self._sources:
+            _find(source, seen)
+        self._count = 1 if calibration is not None else len(seen)
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[Clip]:
-        files = (file for source in self._sources for file in _files(source))
+        files = _once(file for source in self._sources for file in _files(source))
         if self._calibration is not None:
             cameras = tuple(Path(file) for file in files)
             name = safe_name(cameras[0].resolve().parent.name or cameras[0].stem)
@@ -57,6 +60,16 @@ class ClipSource:
 def plan_clips(videos: list[Path], calibration: Path | None, subject: str | None) -> list[Clip]:
     """All clips at once; see :class:`ClipSource`."""
     return list(ClipSource(videos, calibration, subject))
+
+
+def _once(files: Iterable[str]) -> Iterator[str]:
+    """Each path at its first mention."""
+    seen: set[str] = set()
+    for file in files:
+        path = os.path.normpath(file)
+        if path not in seen:
+            seen.add(path)
+            yield file
 
 
 def _free_name(name: str, taken: dict[str, int]) -> str:
@@ -101,8 +114,8 @@ def _listed(path: Path) -> Iterator[str]:
         ) from error
 
 
-def _count(source: str) -> int:
-    """Number of videos; looks at names only.
+def _find(source: str, seen: set[str]) -> None:
+    """Add the paths of a source to those seen; looks at names only.
 
     Raises:
         DataError: There is none.
@@ -110,9 +123,10 @@ def _count(source: str) -> int:
     single = not source.startswith("@") and not os.path.isdir(source)
     if single and not glob.has_magic(source) and not os.path.exists(source):
         raise DataError(f"Video {source} does not exist; check the path.")
-    count = sum(1 for _ in _files(source))
-    if count:
-        return count
+    found = [os.path.normpath(file) for file in _files(source)]
+    if found:
+        seen.update(found)
+        return
     if source.startswith("@"):
         raise DataError(f"List {source[1:]} names no video; write one path per line.")
     if single:

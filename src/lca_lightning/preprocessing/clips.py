@@ -63,6 +63,8 @@ class PreprocessOptions:
         body_fits: Folder of SAM-3D-Body results that give the body; None fits landmarks.
         clip_score: What every clip must pass before it is fitted: a name, ``module:Class``, or ``none``.
         score_threshold: Smallest score kept; None takes the score's own.
+        up: The axis of the calibration's world that points up; None: what its kind of file says.
+        scale: Metres of one unit of the calibration's world.
     """
 
     out: Path
@@ -79,6 +81,8 @@ class PreprocessOptions:
     body_fits: Path | None = None
     clip_score: str = "photographic"
     score_threshold: float | None = None
+    up: str | None = None
+    scale: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

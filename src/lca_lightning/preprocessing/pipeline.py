@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from lca_lightning.errors import (
     UsageError,
 )
 from lca_lightning.preprocessing.clips import Clip, ClipResult, PreprocessOptions
+from lca_lightning.writing import FULL_DISK
+
+if TYPE_CHECKING:
+    from lca_lightning.calibration.camera import CalibratedCamera
+    from lca_lightning.preprocessing.frames import SourceVideo
 
 CACHE_FOLDER = ".preprocess_cache"
 # How often everybody in the picture is looked for.
@@ -29,7 +34,7 @@ SAMPLES_PER_SECOND = 5.0
 Progress = Callable[[str, int, int], Any]
 DetectTask = tuple[Path, Path, int, str, str, Path | None]
 _EVERY_CLIP = (MissingAssetError, ConfigError, DeviceError, UsageError)
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_FULL_DISK = (*FULL_DISK, errno.EROFS)
 
 
 def process_clip(
@@ -58,6 +63,8 @@ def process_clip(
     except LCAError as error:
         if isinstance(error, _EVERY_CLIP) or getattr(error.__cause__, "errno", None) in _FULL_DISK:
             raise
+        if sequence_exists(options.out, clip.id) and not options.overwrite:  # another run was faster
+            return ClipResult(clip.id, None, {"already_there": True})
         return ClipResult(clip.id, str(error), {"error": type(error).__name__})
 
 
@@ -103,13 +110,8 @@ def prepare_clip(
     """
     from lca_lightning.preprocessing.frames import SourceVideo
 
-    cameras = None
-    if clip.calibration is not None:
-        from lca_lightning.calibration.loading import load_calibration
-        from lca_lightning.preprocessing.camera_matching import match_names
-
-        cameras = match_names(list(clip.videos), load_calibration(clip.calibration), clip.calibration)
     videos = [SourceVideo(path) for path in clip.videos]  # broken ones are found before anything is loaded
+    cameras = calibrated_cameras(clip, options, videos)
     from lca_lightning.preprocessing.camera_matching import picture_inside_borders
     from lca_lightning.preprocessing.fitted_clip import prepare_monocular, prepare_multiview
     from lca_lightning.preprocessing.quality import FEWEST_FRAMES, too_short
@@ -144,6 +146,33 @@ def prepare_clip(
         adapted = choose_size_rules(cameras, size, contents, *empty, 1.0, MatchReport())
         return prepare_monocular(clip.videos[0].stem, detections[0], adapted[0])
     return prepare_multiview(cameras, detections, contents)
+
+
+def calibrated_cameras(
+    clip: Clip, options: PreprocessOptions, videos: list[SourceVideo] | None = None
+) -> list[CalibratedCamera] | None:
+    """The calibrated camera of each video; None for a clip without calibration.
+
+    Args:
+        clip: Its files.
+        options: Say how the calibration's world lies.
+        videos: Those of the clip, where they are open already.
+
+    Raises:
+        DataError: The calibration or a video is unreadable, or knows no camera of a video's name.
+    """
+    if clip.calibration is None:
+        return None
+    from lca_lightning.calibration.loading import load_calibration
+    from lca_lightning.preprocessing.camera_matching import match_names
+    from lca_lightning.preprocessing.frames import SourceVideo
+
+    if not clip.calibration.exists():
+        raise DataError(f"Calibration {clip.calibration} does not exist; check the path.")
+    videos = videos or [SourceVideo(path) for path in clip.videos]
+    sizes = {path.stem: (video.width, video.height) for path, video in zip(clip.videos, videos, strict=True)}
+    known = load_calibration(clip.calibration, up=options.up, scale=options.scale, sizes=sizes)
+    return match_names(list(clip.videos), known, clip.calibration)
 
 
 def _same_frames(detections: list[Any]) -> list[Any]:

@@ -80,6 +80,7 @@ def preprocess(
     settings = settings or RunSettings()
     if function is None:
         _check_options(options)
+        _check_calibration(clips, options)
     _prepare_folder(options.out)
     one_by_one = len(clips) == 1
     job = ClipJob(options, settings.minutes, settings.workers if one_by_one else 1)
@@ -110,6 +111,18 @@ def _check_options(options: PreprocessOptions) -> None:
     make_score(options.clip_score, options.score_threshold)
     if options.body_fits is not None and not options.body_fits.is_dir():
         raise DataError(f"Folder {options.body_fits} of --body-fits does not exist; check the path.")
+
+
+def _check_calibration(clips: ClipSource | list[Clip], options: PreprocessOptions) -> None:
+    """Refuse a calibration that cannot be used before anything is looked at."""
+    from lca_lightning.datasets.format import sequence_exists
+    from lca_lightning.preprocessing.pipeline import calibrated_cameras
+
+    if len(clips) != 1:
+        return  # only a single clip has one
+    clip = next(iter(clips))
+    if options.overwrite or not sequence_exists(options.out, clip.id):
+        calibrated_cameras(clip, options)
 
 
 def _prepare_folder(out: Path) -> None:
@@ -222,7 +235,7 @@ class _Run:
         self.crashes.pop(clip.id, None)
         if result.reason is None:
             self.ledger.write(self._entry(clip, FINISHED))
-            self.report.keep(result, already_there=False)
+            self.report.keep(result, already_there=bool(result.summary.get("already_there")))
             self._tell()
             return
         entry = self._entry(clip, DROPPED, reason=result.reason, category=category(result.reason))

@@ -11,17 +11,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lca_lightning.calibration.camera import CalibratedCamera
+from lca_lightning.calibration.own_json import save_calibration
 from lca_lightning.errors import DataError, DeviceError, MissingAssetError
+from lca_lightning.preprocessing import pipeline
 from lca_lightning.preprocessing.clip_process import ClipJob, ClipProcess
 from lca_lightning.preprocessing.clip_sources import ClipSource
 from lca_lightning.preprocessing.clips import Clip, PreprocessOptions
 from lca_lightning.preprocessing.engines import RayEngine
 from lca_lightning.preprocessing.ledger import Ledger
+from lca_lightning.preprocessing.pipeline import calibrated_cameras
 from lca_lightning.preprocessing.run_report import RunReport, category
-from lca_lightning.preprocessing.runner import RunSettings, preprocess
-from tests.unit.preprocessing.stand_ins import FUNCTION, tried
+from lca_lightning.preprocessing.runner import RunSettings, _Run, preprocess
+from tests.unit.calibration.files import write_easymocap
+from tests.unit.preprocessing.stand_ins import FUNCTION, process, tried
+from tests.unit.preprocessing.test_sources import write_video
 
 ROOT = Path(__file__).parents[3]
 
@@ -170,7 +177,9 @@ def test_lists_patterns_and_numbers_of_clips(tmp_path: Path) -> None:
     for name in ("raw/x/front.mp4", "raw/y/front.mp4", "raw/y/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "list.txt").write_text("# mine\nraw/x/front.mp4\n\nraw/y/front.mp4\nmissing.mp4\n")
+    (tmp_path / "list.txt").write_text(
+        "# mine\nraw/x/front.mp4\n\nraw/y/front.mp4\nraw/./x/front.mp4\nmissing.mp4\n"
+    )
     clips = ClipSource([f"@{tmp_path / 'list.txt'}"])
     assert len(clips) == 3 and [clip.id for clip in clips] == ["front", "front-2", "missing"]
     assert all(clip.videos[0].is_absolute() for clip in clips)
@@ -191,6 +200,53 @@ def test_a_million_names_are_listed_in_seconds(tmp_path: Path) -> None:
     assert len(clips) == 100_000 and first.id == "0" and time.process_time() - start < 0.5
     names = {clip.id for clip in clips}
     assert len(names) == 100_000 and time.process_time() - start < 10
+
+
+def test_a_calibration_that_cannot_be_used_ends_the_run_before_its_clips(tmp_path: Path) -> None:
+    clips = ClipSource([write_video(tmp_path / "left.mp4")], tmp_path / "calib.json")
+    options = PreprocessOptions(tmp_path / "out")
+    with pytest.raises(DataError, match="does not exist"):
+        preprocess(clips, options)
+    K, eye = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]), np.eye(4)
+    save_calibration(tmp_path / "calib.json", [CalibratedCamera("right", 64, 48, K, np.zeros(8), eye)])
+    with pytest.raises(DataError, match="No camera in .* is called 'left'"):
+        preprocess(clips, options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_is_read_with_its_axis_scale_and_the_videos_sizes(tmp_path: Path) -> None:
+    eye = np.eye(4)
+    eye[:3, 3] = [0, 0, 4]
+    K = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
+    camera = CalibratedCamera("left", 64, 48, K, np.zeros(8), eye)
+    write_easymocap(tmp_path / "calib", [camera], sizes=False)
+    (clip,) = ClipSource([write_video(tmp_path / "left.mp4")], tmp_path / "calib")
+    cameras = {}
+    for up in ("y", "z"):
+        (cameras[up],) = calibrated_cameras(clip, PreprocessOptions(tmp_path, up=up, scale=0.5)) or []
+        assert (cameras[up].width, cameras[up].height) == (64, 48)
+        assert np.linalg.norm(cameras[up].w2c_44[:3, 3]) == pytest.approx(2.0)
+    turned = cameras["z"].w2c_44[:3, :3] @ [0, 1, 0]
+    np.testing.assert_allclose(turned, cameras["y"].w2c_44[:3, :3] @ [0, 0, 1], atol=1e-9)
+
+
+def test_a_sequence_that_another_run_wrote_meanwhile_is_there_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clip,) = source(tmp_path / "raw", "a")
+    options = PreprocessOptions(tmp_path / "out")
+
+    def slower(*_: object) -> None:
+        process(clip, options, 1, None)
+        raise DataError("exists already; remove it")
+
+    monkeypatch.setattr(pipeline, "_process", slower)
+    result = pipeline.process_clip(clip, options)
+    assert result.reason is None and result.summary == {"already_there": True}
+    again = RunReport(1)
+    run_ = _Run(None, Ledger(options.out), options, RunSettings(), again, None)  # type: ignore[arg-type]
+    run_._judged(clip, result)
+    assert (again.written, again.already_there, again.left_out) == (0, 1, [])
 
 
 def test_a_clip_seen_by_several_cameras_is_one(tmp_path: Path) -> None:

@@ -68,10 +68,10 @@ def test_clips_are_planned_from_files_and_folders(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     clips = plan_clips([tmp_path], None, None)
     assert [clip.id for clip in clips] == ["a", "b"] and clips[0].subject == "a"
-    assert [clip.id for clip in plan_clips([tmp_path / "b.mp4", tmp_path / "b.mp4"], None, "Jo Doe")] == [
-        "b",
-        "b-2",
-    ]
+    (other := tmp_path / "other" / "b.mp4").parent.mkdir()
+    other.touch()
+    clips = plan_clips([tmp_path / "b.mp4", tmp_path / "b.mp4", other], None, "Jo Doe")
+    assert [clip.id for clip in clips] == ["b", "b-2"] and clips[1].videos == (other,)
     (capture,) = plan_clips([tmp_path], tmp_path / "c.xml", "Jo Doe")
     assert len(capture.videos) == 2 and capture.subject == "Jo_Doe" and capture.id == safe_name(tmp_path.name)
     with pytest.raises(DataError, match="does not exist"):
