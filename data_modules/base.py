@@ -104,6 +104,14 @@ class LCADataModule(pl.LightningDataModule):
         """Take the options of a mixture that this module is a source of, in place of its own."""
         self.hparams.update(options)
 
+    def share_cache(self, modules: int) -> None:
+        """Keep to a part of the memory for caches, as one of several sources; nothing where there is none.
+
+        Args:
+            modules: Data modules that share it.
+        """
+        return
+
     def state_dict(self) -> dict[str, int]:
         """How far the run has come, so that it may go on with other processes or another batch size."""
         samples = self._first_step() * self._samples_per_step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils import data
 
 from lca_data_modules.base import LCADataModule, NothingToEvaluateError, as_options
@@ -26,6 +27,7 @@ from lca_lightning.datasets.splits import (
 )
 from lca_lightning.errors import ConfigError, DataError
 
+_TRAINING_CACHE = 7 / 8  # of frame_cache_mb; evaluation reads most frames once
 _REFERENCES, _TARGETS = ReferencePolicy(), TargetPolicy()
 
 
@@ -37,7 +39,8 @@ class CaptureDataModule(LCADataModule):
         references: How reference views are chosen.
         targets: How targets are chosen where there are several cameras.
         fraction: Train on this share of the subjects; a smaller share is contained in a larger one.
-        subjects: Train on this many subjects, instead of a share.
+        subjects: Train on this many subjects, instead of a share; where there are fewer, on all, with a
+            warning.
         splits: Shares of the training subjects to keep for ``val`` and ``test``, drawn by name. Stored splits
             stay what they are.
         split_seed: Decides who is in ``splits`` and in ``fraction`` or ``subjects``; not the seed of the run,
@@ -49,7 +52,8 @@ class CaptureDataModule(LCADataModule):
         test_targets: Largest number of targets per sequence in the test; None for all.
         val_sequences: Largest number of sequences in validation, spread over the split; None for all.
         background: Grey value in [0, 1] behind the person in references.
-        frame_cache_mb: Bound on memory for cut frames, MiB, shared out to the loading processes.
+        frame_cache_mb: Bound on memory for cut frames of one process of a run, MiB: shared out to its loading
+            processes, to training (seven eighths) and evaluation, and in a mixture equally to the sources.
         shuffle_chunks: In a pack, sequences are shuffled within runs of this many chunks, which bounds memory
             and disk; None takes the pack's own number.
         reference_from_other_subject: In the test, take the references of the next subject instead.
@@ -88,6 +92,7 @@ class CaptureDataModule(LCADataModule):
         self._targets = as_options(TargetPolicy, targets)
         self._hold_out = self.hold_out()
         self._opened: tuple[SequenceSource, np.ndarray] | None = None
+        self._cache_sharers, self._warned = 1, False
 
     def hold_out(self) -> HoldOut:
         """Cameras and frames kept from training."""
@@ -163,7 +168,7 @@ class CaptureDataModule(LCADataModule):
             self.dataset,
             positions,
             self._hold_out,
-            self._builder(),
+            self._builder(_TRAINING_CACHE),
             self.draw_rule(),
             seed=self.hparams["seed"],
             window_groups=self.hparams["shuffle_chunks"] or getattr(self.dataset, "window_groups", None),
@@ -177,7 +182,9 @@ class CaptureDataModule(LCADataModule):
         """
         if stage == "val" and not self._hold_out.holds_out and not self._stage_positions("val")[1]:
             return {}
-        return {stage: EvaluationSamples(self.dataset, self._items(stage), self._builder())}
+        return {
+            stage: EvaluationSamples(self.dataset, self._items(stage), self._builder(1 - _TRAINING_CACHE))
+        }
 
     def keeps_out_what(self, other: CaptureDataModule) -> bool:
         """Whether this module, reading the same data, trains on nothing that another holds out."""
@@ -210,7 +217,18 @@ class CaptureDataModule(LCADataModule):
                 seed = options["split_seed"]
                 splits_N = assign_splits(index.subjects_N, splits_N, options["splits"], seed, where)
             self._opened = dataset, splits_N
+            self._warn_of_few(len(np.unique(index.subjects_N[splits_N == "train"])), where)
         return self._opened
+
+    def _warn_of_few(self, count: int, where: str) -> None:
+        """Say once that there are fewer subjects than asked for."""
+        wanted = self.hparams["subjects"]
+        if wanted is not None and wanted > count and not self._warned:
+            self._warned = True
+            rank_zero_warn(
+                f"data.init_args.subjects asks for {wanted} training subjects and {where} has {count}; "
+                "all are used."
+            )
 
     def _stage_positions(self, stage: str) -> tuple[np.ndarray, bool]:
         """Sequences to evaluate, and whether they belong to a split that is not trained on."""
@@ -244,10 +262,15 @@ class CaptureDataModule(LCADataModule):
         )
         return evaluation_items(self.dataset, positions.tolist(), self._hold_out, rule)
 
-    def _builder(self) -> SampleBuilder:
+    def share_cache(self, modules: int) -> None:
+        """Keep to a part of ``frame_cache_mb``, as one of several sources."""
+        self._cache_sharers = modules
+
+    def _builder(self, share: float) -> SampleBuilder:
         options = self.hparams
-        # every loading process has a cache of its own: together they keep to the bound
-        cache_bytes = options["frame_cache_mb"] * 2**20 // max(1, options["num_workers"])
+        # every loading process of every loader has a cache of its own: together they keep to the bound
+        sharers = max(1, options["num_workers"]) * self._cache_sharers
+        cache_bytes = int(options["frame_cache_mb"] * 2**20 * share) // sharers
         sizes = (tuple(options["image_size"]), tuple(options["face_size"]))
         return self.sample_builder(FrameStore(*sizes, cache_bytes))
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from lca_data_modules.base import NothingToEvaluateError
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.plotting import posed_joints
-from lca_lightning.errors import DataError, LCAError
+from lca_lightning.errors import DataError
 from lca_lightning.geometry.cameras import project_points
 from lca_lightning.rig import load_rig
 
@@ -281,11 +282,11 @@ def _take(module: pl.LightningDataModule) -> list[Batch]:
 
 
 def _loaders(module: pl.LightningDataModule, stage: str) -> list[DataLoader]:
-    """Loaders of a stage; none where there is nothing to do."""
+    """Loaders of a stage; none where there is nothing to do. Data that cannot be read is a finding."""
     try:
         module.setup(stage)
         found: Any = module.val_dataloader() if stage == "validate" else module.test_dataloader()
-    except (LCAError, pl.utilities.exceptions.MisconfigurationException):
+    except (NothingToEvaluateError, pl.utilities.exceptions.MisconfigurationException):
         return []
     return list(found) if isinstance(found, (list, tuple)) else [found]
 

@@ -56,6 +56,12 @@ class MixtureDataModule(LCADataModule):
             )
         self.sources = dict(sources)
         self._share_with_sources()
+        self.share_cache(1)
+
+    def share_cache(self, modules: int) -> None:
+        """Share the memory for caches out to the sources."""
+        for source in self.sources.values():
+            source.share_cache(modules * len(self.sources))
 
     def share_options(self, options: Mapping[str, Any]) -> None:
         """Take the options of a mixture around this one, and pass them on."""

@@ -26,6 +26,7 @@ from lca_lightning.errors import DataError
 WINDOW_GROUPS = 16  # chunks shuffled together: about a gigabyte of them at the usual size
 _CHUNK_NAME = re.compile(r"chunk-[0-9]+(-[0-9]+)?\.bin")  # as `lca pack` and litdata write them
 OPEN_ITEMS = 24  # items kept in memory by a process; the files of one are read at once
+OPEN_ITEM_PICTURES = 32 * 1024  # of them together; an item usually has a thousand at most
 
 
 def is_pack(root: str) -> bool:
@@ -54,6 +55,7 @@ class PackedDataset(SequenceSource):
 
     window_groups = WINDOW_GROUPS
     largest_open = OPEN_ITEMS
+    most_pictures = OPEN_ITEM_PICTURES
 
     def __init__(
         self,

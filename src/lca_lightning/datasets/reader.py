@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "Sequence", "open_dataset"]
 
 OPEN_SEQUENCES = 256  # signals of a minute at 30 frames per second take about a megabyte
+OPEN_PICTURES = 1_000_000  # of all open sequences: each has boxes and tables of some hundred bytes
 
 
 class SequenceSource:
@@ -34,16 +35,18 @@ class SequenceSource:
     root: Any  # folder or address
     window_groups: int | None = None  # chunks that :class:`.order.SampleOrder` should shuffle together
     largest_open = OPEN_SEQUENCES
+    most_pictures = OPEN_PICTURES  # frames times cameras of what is open
 
     def __init__(self) -> None:
         self._open: OrderedDict[int, Sequence] = OrderedDict()
+        self._open_pictures = 0
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process opens its own sequences."""
-        return {**self.__dict__, "_open": OrderedDict()}
+        return {**self.__dict__, "_open": OrderedDict(), "_open_pictures": 0}
 
     @property
     def kind(self) -> str:
@@ -60,7 +63,7 @@ class SequenceSource:
         return self.index.positions(split)
 
     def sequence(self, position: int) -> Sequence:
-        """Open a sequence, or give the open one; only the last few hundred stay open.
+        """Open a sequence, or give the open one; only the last few hundred, or of long ones few, stay open.
 
         Args:
             position: Row of the index.
@@ -71,8 +74,11 @@ class SequenceSource:
         position = int(position)
         if position not in self._open:
             self._open[position] = self._read(position)
-            while len(self._open) > self.largest_open:
-                self._open.popitem(last=False)
+            self._open_pictures += self._pictures(position)
+            while len(self._open) > 1 and (
+                len(self._open) > self.largest_open or self._open_pictures > self.most_pictures
+            ):
+                self._open_pictures -= self._pictures(self._open.popitem(last=False)[0])
         self._open.move_to_end(position)
         return self._open[position]
 
@@ -89,6 +95,10 @@ class SequenceSource:
 
     def prefetch(self, groups: list[int]) -> None:
         """Begin to fetch groups that will be needed next; nothing to do on a disk."""
+
+    def _pictures(self, position: int) -> int:
+        """Frames times cameras of a sequence."""
+        return int(self.index.frames_N[position]) * int(self.index.cameras_N[position])
 
     def _read(self, position: int) -> Sequence:
         raise NotImplementedError

@@ -109,6 +109,25 @@ def test_processes_resumes_and_leaks_are_found(capture: Path) -> None:
     assert len(failed) == 3
 
 
+class Unreadable(StudioDataModule):
+    """Its test set cannot be read."""
+
+    def evaluation_sets(self, stage: str) -> Any:
+        if stage == "test":
+            raise DataError("the disk of the test set is gone")
+        return super().evaluation_sets(stage)
+
+
+def test_evaluation_that_cannot_be_read_is_found(capture: Path) -> None:
+    failed = failed_rules(Unreadable(str(capture), test_views=2, test_targets=2, **SMALL))
+    assert failed and all("the disk of the test set is gone" in text for text in failed), failed
+
+
+def test_nothing_to_evaluate_is_no_fault(rig: AnnyRig, tmp_path: Path) -> None:
+    write_capture(tmp_path, rig, {"ann": "train", "bob": "train"}, 3, "studio")
+    check_data_module(StudioDataModule(str(tmp_path), batch_size=2, **SMALL))
+
+
 class Broken(StudioDataModule):
     def training_source(self) -> Any:
         raise RuntimeError("no disk")

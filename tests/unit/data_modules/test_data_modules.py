@@ -200,6 +200,24 @@ def test_splits_and_subsets_by_subject(wild_root):
     assert {batch.subjects[0] for batch in module.test_dataloader()} == {"xia", "yan"}
 
 
+def test_fewer_subjects_than_asked_for_are_said_once(wild_root, recwarn):
+    module = InTheWildDataModule(str(wild_root), subjects=3, **SMALL)
+    for stage in ("fit", "test", "fit"):
+        module.setup(stage)
+    assert module.training_subjects() == ["ann", "bob"]
+    (said,) = [str(entry.message) for entry in recwarn if "training subjects" in str(entry.message)]
+    assert said.startswith("data.init_args.subjects asks for 3 training subjects") and "has 2;" in said
+    InTheWildDataModule(str(wild_root), subjects=2, **SMALL).setup("fit")
+    assert len([entry for entry in recwarn if "training subjects" in str(entry.message)]) == 1
+
+
+def test_loaders_of_one_module_share_its_cache(wild_root):
+    module = InTheWildDataModule(str(wild_root), frame_cache_mb=16, **{**SMALL, "num_workers": 2})
+    sets = [module.training_source(), module.evaluation_sets("val")["val"]]
+    held = [samples.builder.store.cache_bytes for samples in sets]
+    assert held == [7 * 2**20, 2**20]  # of each of two processes
+
+
 def split_seed(root) -> int:
     """The first seed that gives one of two people to each split."""
     for seed in range(50):

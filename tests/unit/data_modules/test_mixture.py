@@ -16,6 +16,7 @@ from lca_data_modules import (
     check_data_module,
     failed_rules,
 )
+from lca_lightning.datasets.samples import EvaluationSamples
 from lca_lightning.errors import ConfigError, DataError
 from lca_lightning.rig.anny import AnnyRig
 from tests.tiny_capture import write_capture
@@ -54,6 +55,22 @@ def test_samples_come_from_all_sources_in_their_share(roots) -> None:
     assert set(people) == {"ann", "bob", "cat"} and people["cat"] < 16
     for batch in batches:
         assert batch.targets.images_BT3HW.shape == (4, 1, 3, 64, 48)  # the mixture's size, not the source's
+
+
+def test_sources_share_the_memory_for_cuts(roots) -> None:
+    def source() -> InTheWildDataModule:
+        return InTheWildDataModule(str(roots["videos"]), frame_cache_mb=48, test_views=2)
+
+    inner = MixtureDataModule({"a": source(), "b": source()}, **SMALL)
+    module = MixtureDataModule({"inner": inner, "c": source(), "d": source()}, num_workers=2, **SMALL)
+    mixed = module.training_source()
+    held = [source.builder.store.cache_bytes for source in (*mixed.sources[0].sources, *mixed.sources[1:])]
+    assert held == [7 * 2**19, 7 * 2**19, 7 * 2**20, 7 * 2**20]  # of each of two processes
+    for samples in module.evaluation_sets("test").values():
+        while not isinstance(samples, EvaluationSamples):
+            samples = samples.samples
+        held.append(samples.builder.store.cache_bytes)
+    assert len(held) == 8 and 2 * sum(held) == 48 * 2**20
 
 
 def test_a_mixture_passes_the_test_of_data_modules(roots) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -148,3 +149,16 @@ def test_stored_arrays_hold_nothing_else_and_refuse_objects() -> None:
         assert arrays.files == ["names_N", "version"] and arrays["names_N"].tolist() == ["ann", "bob"]
     with pytest.raises(ValueError, match="[Oo]bject"):
         index_module.save_arrays(io.BytesIO(), {"bad": np.array([{}], object)})
+
+
+def test_long_sequences_stay_open_in_smaller_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset(write_people(tmp_path))  # the first has 20 pictures, four have 10
+    monkeypatch.setattr(dataset, "most_pictures", 30)
+    for position in (0, 1, 2, 3, 4, 0, 0, 1):
+        dataset.sequence(position)
+        held = dataset.index.frames_N[list(dataset._open)] @ dataset.index.cameras_N[list(dataset._open)]
+        assert held == dataset._open_pictures <= 30
+    assert list(dataset._open) == [0, 1]
+    monkeypatch.setattr(dataset, "most_pictures", 5)
+    assert dataset.sequence(2) is dataset.sequence(2) and list(dataset._open) == [2]
+    assert pickle.loads(pickle.dumps(dataset))._open_pictures == 0
