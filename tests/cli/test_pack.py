@@ -24,9 +24,9 @@ def test_the_last_line_says_what_was_written_and_what_comes_next(
     out = tmp_path / "pack"
     main(["pack", str(people), str(out), "--frames-per-item", "5"])
     last = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last.startswith(f"5 sequences are in {out} as 12 items in 1 files")
+    assert last.startswith(f"5 sequences are in {out} as 10 items in 1 files")
     assert f"next: train on them with --data.init_args.root {out}" in last
-    assert len(open_dataset(out)) == 12
+    assert len(open_dataset(out)) == 10
 
 
 def test_what_is_left_out_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str], people: Path) -> None:

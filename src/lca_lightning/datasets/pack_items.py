@@ -202,6 +202,8 @@ def _split(sequence: Sequence, part: Part) -> dict[str, bytes]:
 
 def _interpolated_poses(sequence: Sequence, frames: range) -> dict[str, np.ndarray]:
     """Poses of a light stage fitted in fully lit frames: a part lacks such frames beyond its ends."""
+    if sequence.signals.lights is None:
+        return {}
     from lca_lightning.datasets.light_stage import fitted_frames, interpolate_signals
 
     fitted_T = fitted_frames(sequence)
