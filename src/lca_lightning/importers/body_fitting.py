@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lca_lightning.datasets.signals import Signals
 from lca_lightning.errors import DataError
 from lca_lightning.importers.body_points import landmark_points, vertex_points
+from lca_lightning.importers.frame_reasons import left_out
 from lca_lightning.importers.smpl_family import body_in_world, load_body_model
 from lca_lightning.importers.source import JointsBody, MeshBody, RigBody, SmplBody
 from lca_lightning.preprocessing.observations import Observations, to_tensor
@@ -165,7 +166,26 @@ def _fit(
     words = f"fitted to {what}: landmarks within {1000 * np.nanmedian(landmark_error):.0f} mm"
     if targets.surface_TV3 is not None:
         words += f", surface within {1000 * np.nanmedian(surface_error):.0f} mm"
-    return signals, f"{words} (medians), {int((~bad).sum())} of {frames} frames usable"
+    reasons = left_out(
+        [
+            (
+                int(frame),
+                _reason(landmark_error[frame], surface_error[frame], targets.surface_TV3 is not None),
+            )
+            for frame in np.flatnonzero(bad)
+        ]
+    )
+    return signals, f"{words} (medians), {int((~bad).sum())} of {frames} frames usable{reasons}"
+
+
+def _reason(landmarks: float, surface: float, with_surface: bool) -> str:
+    """Why a frame is not used."""
+    what, away, most = "landmarks", landmarks, WORST_LANDMARKS
+    if with_surface:
+        what, away, most = "surface", surface, WORST_SURFACE
+    if not np.isfinite(away):
+        return "too few of its points are known"
+    return f"{what} {1000 * away:.0f} mm away (at most {1000 * most:.0f})"
 
 
 def _fitter(

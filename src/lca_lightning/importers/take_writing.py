@@ -14,7 +14,8 @@ from lca_lightning.datasets.writer import SequenceWriter
 from lca_lightning.errors import DataError
 from lca_lightning.importers.body_fitting import fit_body
 from lca_lightning.importers.picture_changes import PictureChange
-from lca_lightning.importers.picture_joints import body_in_pictures
+from lca_lightning.importers.picture_fit import fit_in_pictures
+from lca_lightning.importers.picture_joints import body_in_pictures, look_at_pictures
 from lca_lightning.importers.selection import choose_cameras, choose_frames, sequence_name
 from lca_lightning.importers.source import BodySource, Importer, MeshBody, SourceCamera, SourceTake
 from lca_lightning.rig.loading import load_rig
@@ -180,15 +181,33 @@ def _signals(
     source = importer.body(take, indices)
     fitted, words = _fit(rig, source, frames, options)
     if fitted is None and options.fit == "pictures":
-        found = body_in_pictures(importer, take, cameras, indices)
-        if found is not None:
-            if isinstance(source, MeshBody):  # the set's own surface is better than one of the masks
-                joints = found.joints if isinstance(found, MeshBody) else found
-                found = replace(source, joints=joints)
-            fitted, words = _fit(rig, found, frames, options)
-            words += ", found in the pictures"
+        fitted, words = _fit_pictures(rig, importer, take, cameras, indices, source, options, words)
     signals = no_body(rig, frames) if fitted is None else fitted
     return replace(signals, lights=importer.lights(take, indices)), words
+
+
+def _fit_pictures(
+    rig: Rig,
+    importer: Importer,
+    take: SourceTake,
+    cameras: Sequence[SourceCamera],
+    indices: Sequence[int],
+    source: BodySource | None,
+    options: TakeOptions,
+    before: str,
+) -> tuple[Signals | None, str]:
+    """Rig values from the pictures; the set's own surface, where there is one, is better than masks."""
+    if isinstance(source, MeshBody):
+        found = body_in_pictures(importer, take, cameras, indices)
+        if found is None:
+            return None, before
+        body = replace(source, joints=found.joints if isinstance(found, MeshBody) else found)
+        fitted, words = _fit(rig, body, len(indices), options)
+        return fitted, f"{words}, joints found in the pictures"
+    seen = look_at_pictures(importer, take, cameras, indices)
+    if seen is None:
+        return None, f"{before}; --fit pictures needs two cameras, one goes through lca preprocess"
+    return fit_in_pictures(rig, seen, indices)
 
 
 def _fit(

@@ -102,7 +102,7 @@ class ClipDetections:
 _ARRAYS = ("frames_T", "body_TP3", "world_TP3", "hands_T2P3", "face_TP3", "crowd_T")
 
 
-def _pack(mask_HW: NDArray[np.uint8]) -> bytes:
+def pack_mask(mask_HW: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", mask_HW, [cv2.IMWRITE_PNG_COMPRESSION, 2])[1].tobytes()
 
 
@@ -196,12 +196,12 @@ def detect_track(
         if result is None:
             box = None
             rows.append(_blank_row())
-            masks.append(_pack(np.zeros(image.shape[:2], np.uint8)))
+            masks.append(pack_mask(np.zeros(image.shape[:2], np.uint8)))
             continue
         detection, box = result
         body = detection.body_P3
         rows.append((body, detection.world_P3, detector.hands(image, body), detector.face(image, body)))
-        masks.append(_pack(clean_mask(detection.mask_HW, body, person_scale(body))))
+        masks.append(pack_mask(clean_mask(detection.mask_HW, body, person_scale(body))))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     numbers = np.array(frames, np.int64)
     crowd = crowded[np.minimum(numbers, len(crowded) - 1)]

@@ -119,7 +119,7 @@ def prepare_multiview(
         projections = np.stack([camera.projection_34 for camera in adapted])
         swaps = resolve_sides_across_views(undistorted, _confidence(body), projections)
     settled = settle_orientations(adapted, *_limbs(body, swaps), stature, report)
-    fixed = [_exchanged(detection, swap) for detection, swap in zip(detections, swaps, strict=True)]
+    fixed = [exchanged(detection, swap) for detection, swap in zip(detections, swaps, strict=True)]
     observations = multiview_observations(settled, fixed)
     values = {
         **report.__dict__,
@@ -139,7 +139,7 @@ def _limbs(body_CTP3: FloatArray, swaps_CT: np.ndarray) -> tuple[FloatArray, Flo
     return body[..., :2].reshape(len(body), -1, 2), _confidence(body).reshape(len(body), -1)
 
 
-def _exchanged(detection: ClipDetections, swaps_T: np.ndarray) -> ClipDetections:
+def exchanged(detection: ClipDetections, swaps_T: np.ndarray) -> ClipDetections:
     body, world, hands = exchange_sides(
         detection.body_TP3, detection.world_TP3, detection.hands_T2P3, swaps_T
     )
@@ -226,7 +226,7 @@ def prepare_monocular(
     Returns:
         The clip, ready to fit.
     """
-    fixed = _exchanged(detection, resolve_sides_over_time(detection.body_TP3))
+    fixed = exchanged(detection, resolve_sides_over_time(detection.body_TP3))
     report: dict[str, Any] = {}
     if camera is None:  # flat guesses say nothing about the lens: the default stays without true depth
         focal, errors = choose_focal(fixed.body_TP3, fixed.world_TP3, fixed.width, fixed.height)

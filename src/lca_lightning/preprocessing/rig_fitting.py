@@ -376,6 +376,7 @@ def fit_clip(
     silhouette: SilhouetteTerm | None = None,
     progress: Progress | None = None,
     start: RigFit | None = None,
+    move_cameras: bool = True,
 ) -> RigFit:
     """Fit identity and poses of one clip.
 
@@ -386,6 +387,7 @@ def fit_clip(
         silhouette: Masks for the last stage.
         progress: Called with 1 per optimiser step.
         start: An earlier fit of the same frames.
+        move_cameras: Whether several calibrated cameras may leave their place in the last stage.
 
     Returns:
         The fit.
@@ -397,7 +399,8 @@ def fit_clip(
         fitter.optimise(in_space, 0.06, use_pixels=False, progress=progress, first_limit=300.0)
     fitter.optimise(in_pictures, 0.02, use_pixels=True, progress=progress, first_limit=15.0)
     if silhouette is not None:
-        moved = not observations.relative and len(observations.w2c_C44) >= FEWEST_MOVED_CAMERAS
+        several = len(observations.w2c_C44) >= FEWEST_MOVED_CAMERAS
+        moved = move_cameras and several and not observations.relative
         fitter.optimise(
             outline, 0.01, use_pixels=True, silhouette=silhouette, progress=progress, move_cameras=moved
         )

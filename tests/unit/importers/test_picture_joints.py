@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial import cKDTree
 
 from lca_lightning.cli.main import main
 from lca_lightning.datasets.reader import Dataset
 from lca_lightning.datasets.records import CameraRecord
 from lca_lightning.importers import take_writing
+from lca_lightning.importers.frame_reasons import left_out
+from lca_lightning.importers.picture_fit import fit_in_pictures
+from lca_lightning.importers.picture_joints import SeenPictures
 from lca_lightning.importers.smpl_family import JOINT_NAMES
 from lca_lightning.importers.source import JointsBody, SourceCamera
 from lca_lightning.importers.triangulated_joints import triangulate_joints
 from lca_lightning.importers.visual_hull import hull_points
+from lca_lightning.preprocessing.landmarks import BODY_COUNT, FrameDetection, empty_detection
+from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.rig.anny import AnnyRig
+from lca_lightning.rig.rig import RigPose
 from tests.unit.importers.codec_studio_sets import SIZE, write_goliath
 from tests.unit.importers.miniature import Eye, picture, posed_body, ring
 from tests.unit.importers.smpl_stand_in import rig_joint
+from tests.unit.preprocessing.test_rig_fitting import observe, true_motion
+from tests.unit.preprocessing.views import ring_of_cameras
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +121,42 @@ def test_goliath_body_is_fitted_to_mesh_and_pictures(
     assert sequence.signals.frame_valid_T.all()
     overlaps = stored_overlaps(tmp_path / "out", rig)
     assert len(overlaps) == 3 and min(min(values) for values in overlaps.values()) > 0.8
+
+
+def test_the_rig_is_fitted_to_pictures_and_frames_left_out_have_a_reason(rig: AnnyRig) -> None:
+    identity, pose = true_motion(rig, 4)
+    cameras = ring_of_cameras(4)
+    pixels = observe(rig, identity, pose, cameras).pixels_CTL2[:, :, :BODY_COUNT].numpy()
+    vertices = rig.posed_vertices(identity[None], pose).double().numpy()
+    faces, quarter = rig.faces_F3.numpy(), np.diag([0.25, 0.25, 1.0])
+    records = [CameraRecord(c.name, 272, 480, quarter @ c.K_33, c.w2c_44) for c in cameras]
+    masks = [
+        [silhouette_mask(body, faces, r.w2c_44, r.K_33, 480, 272).astype(np.uint8) * 255 for body in vertices]
+        for r in records
+    ]
+    unseen = empty_detection(480, 272)
+    detections: list[list[FrameDetection | None]] = [
+        [replace(unseen, body_P3=np.c_[xy / 4, np.ones(BODY_COUNT)]) for xy in frames] for frames in pixels
+    ]
+    for camera in range(1, 4):  # the second frame is seen by one camera only
+        detections[camera][1] = None
+    for camera in range(4):  # the masks of the fourth are somebody else's
+        masks[camera][3] = np.roll(masks[camera][3], 90, 1)
+    seen = SeenPictures(records, detections, masks)
+    signals, words = fit_in_pictures(rig, seen, [5, 35, 60, 90], (50, 40, 20))
+    assert signals is not None and signals.frame_valid_T.tolist() == [True, False, True, False]
+    assert "2 of 4 frames usable; left out: frame 35: 1 of 4 cameras see a body" in words
+    assert "frame 90: silhouette overlap" in words
+    found = rig.posed_vertices(
+        torch.from_numpy(signals.identity_I)[None],
+        RigPose(torch.from_numpy(signals.rotations_TJ3), torch.from_numpy(signals.translation_T3)),
+    ).numpy()
+    assert np.median(np.linalg.norm(found - vertices, axis=-1)[[0, 2]]) < 0.04
+    alone = SeenPictures(records[:2], [detections[0], [None] * 4], masks[:2])
+    assert fit_in_pictures(rig, alone, range(4))[0] is None
+
+
+def test_only_some_of_many_reasons_are_told() -> None:
+    assert left_out([]) == ""
+    told = left_out([(number, "too dark") for number in range(9)])
+    assert told.count("too dark") == 4 and told.endswith("; and 5 more")

@@ -127,7 +127,7 @@ def test_files_are_found_by_frame_number(tmp_path: Path) -> None:
 def test_a_video_takes_its_bodies_from_files_and_its_masks_from_the_estimator(
     files: list[Path], tmp_path: Path
 ) -> None:
-    from lca_lightning.preprocessing.clip_detection import ClipDetections, _pack
+    from lca_lightning.preprocessing.clip_detection import ClipDetections, pack_mask
 
     (fit,) = read_body_fits(files[1])
     mask = np.zeros((890, 1920), np.uint8)
@@ -139,7 +139,7 @@ def test_a_video_takes_its_bodies_from_files_and_its_masks_from_the_estimator(
         np.arange(frames) * 2, np.concatenate([body, np.ones((frames, 33, 1))], 2),
         np.full((frames, 33, 3), np.nan), np.full((frames, 2, 21, 3), np.nan),
         np.full((frames, 478, 3), np.nan),
-        np.zeros(frames, bool), (_pack(mask),) * frames, 1920, 890, 30.0,
+        np.zeros(frames, bool), (pack_mask(mask),) * frames, 1920, 890, 30.0,
     )  # fmt: skip
     clip = Clip("walk", (tmp_path / "walk.mp4",), "walk", None)
     everybody = [fields(path) for path in files]
