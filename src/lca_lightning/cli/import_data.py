@@ -9,6 +9,8 @@ from typing import Any
 
 from lca_lightning.errors import DataError, UsageError
 
+_MOST_LINES = 20
+
 
 def add_parser(subparsers: Any) -> None:
     """Register the arguments of ``lca import``."""
@@ -112,16 +114,30 @@ def _import(namespace: argparse.Namespace) -> None:
             f"{summary.id}: {summary.cameras} cameras, {summary.frames} frames, "
             f"{summary.valid_frames} with a body ({summary.body})"
         )
+        if summary.remark:
+            print(f"{summary.id}: {summary.remark}")
     if not (result.written or result.kept):
         raise DataError(
             f"None of the {len(result.skipped)} takes can be imported; "
             f"{namespace.out}/skipped.json lists why."
         )
+    way_out = "run import with --fit pictures or --body-model FILE, and --overwrite"
+    if namespace.fit == "pictures":
+        way_out = "the line of its body above says why"
+    bodiless = [summary.id for summary in result.written if not summary.valid_frames]
+    for name in bodiless[:_MOST_LINES]:
+        print(f"{name} cannot be trained on: no frame has a fitted body; {way_out}")
+    if len(bodiless) > _MOST_LINES:
+        print(f"... nor can {len(bodiless) - _MOST_LINES} more of the {len(result.written)} sequences")
     kept = f" ({len(result.kept)} were there already)" if result.kept else ""
     print(
-        f"{len(result.written) + len(result.kept)} sequences are in {namespace.out}{kept}, "
-        f"{len(result.skipped)} takes skipped; next: lca check-data {namespace.out}"
+        f"{_counted(len(result.written) + len(result.kept), 'sequence')} in {namespace.out}{kept}, "
+        f"{_counted(len(result.skipped), 'take')} skipped; next: lca check-data {namespace.out}"
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class _Bar:

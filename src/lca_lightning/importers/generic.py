@@ -111,7 +111,7 @@ class GenericImporter(Importer):
         stems = {camera: _stems(stream) for camera, stream in streams.items()}
         if len({kind is None for kind in stems.values()}) > 1:
             raise DataError("Some cameras come as pictures and some as videos; convert them to one kind.")
-        frames, common = _common_frames(streams, stems)
+        frames, common, remark = _common_frames(streams, stems)
         return SourceTake(
             name,
             safe_camera_name(str(options.get("subject", name))),
@@ -121,6 +121,7 @@ class GenericImporter(Importer):
             folder,
             kind="studio" if len(cameras) > 1 else "wild",
             details={"cameras": details, "stems": common},
+            remark=remark,
         )
 
     def frames(
@@ -202,19 +203,37 @@ def _size(stream: Path) -> tuple[int, int]:
     return picture_size(next(iter(pictures.values())))
 
 
-def _common_frames(streams: dict[str, Path], stems: dict[str, list[str] | None]) -> tuple[int, list[str]]:
-    """How many frames all cameras have, and the names of their pictures (none for videos)."""
-    lists = [names for names in stems.values() if names is not None]
+def _common_frames(
+    streams: dict[str, Path], stems: dict[str, list[str] | None]
+) -> tuple[int, list[str], str]:
+    """Frames that all cameras have, the names of their pictures (none for videos), and why others are not."""
+    lists = {camera: names for camera, names in stems.items() if names is not None}
     if not lists:
-        counts = [
-            SourceVideo(stream).frame_count or sum(1 for _ in SourceVideo(stream))
-            for stream in streams.values()
-        ]
-        return min(counts), []
-    common = sorted(set.intersection(*(set(names) for names in lists)), key=_natural)
+        counts = {
+            camera: SourceVideo(stream).frame_count or sum(1 for _ in SourceVideo(stream))
+            for camera, stream in streams.items()
+        }
+        count, most = min(counts.values()), max(counts.values())
+        short = [f"the video of {camera} has {found}" for camera, found in counts.items() if found < most]
+        return count, [], _left_out(most - count, most, short)
+    common = sorted(set.intersection(*(set(names) for names in lists.values())), key=_natural)
     if not common:
         raise DataError("The cameras have no picture name in common; name pictures by their frame.")
-    return len(common), common
+    every = set.union(*(set(names) for names in lists.values()))
+    lacking = [
+        f"{camera} lacks {len(every) - len(names)} ({min(every - set(names), key=_natural)} first)"
+        for camera, names in lists.items()
+        if len(names) < len(every)
+    ]
+    return len(common), common, _left_out(len(every) - len(common), len(every), lacking)
+
+
+def _left_out(missing: int, frames: int, reasons: list[str]) -> str:
+    """A few words on frames that not every camera has; nothing where all have all."""
+    if not missing:
+        return ""
+    more = f" and {len(reasons) - 3} more cameras" if len(reasons) > 3 else ""
+    return f"{missing} of {frames} frames left out, because {', '.join(reasons[:3])}{more}"
 
 
 def _fps(streams: dict[str, Path]) -> float:

@@ -82,6 +82,7 @@ class SourceTake:
         color: ``"srgb"``: pictures are uint8 sRGB; ``"linear"``: uint16 linear light.
         linear_white: Radiance of 65535 in linear pictures.
         details: Whatever the importer needs again to read the take: plain values and paths.
+        remark: What a person should know of it, such as frames that are left out; "" for nothing.
     """
 
     id: str
@@ -95,6 +96,7 @@ class SourceTake:
     color: str = "srgb"
     linear_white: float = 1.0
     details: dict[str, object] = field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class TakeSummary:
         cameras: Cameras.
         valid_frames: Frames with a body of our rig.
         body: What became of the body, a few words.
+        remark: What the source said of frames that it lacks; empty where nothing is missing.
     """
 
     id: str
@@ -63,6 +64,7 @@ class TakeSummary:
     cameras: int
     valid_frames: int
     body: str
+    remark: str = ""
 
     @property
     def pictures(self) -> int:
@@ -118,7 +120,7 @@ def write_take(
         for change in changes:
             _write_camera(importer, take, change, indices, writer, tick, len(changes) * len(indices))
         writer.finish(signals, {"importer": importer.name, "verified": importer.verified, "body": body})
-    return TakeSummary(name, len(indices), len(chosen), int(signals.frame_valid_T.sum()), body)
+    return TakeSummary(name, len(indices), len(chosen), int(signals.frame_valid_T.sum()), body, take.remark)
 
 
 def _write_camera(

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from lca_lightning.calibration.camera import CalibratedCamera
 from lca_lightning.calibration.own_json import save_calibration
+from lca_lightning.cli.main import main
 from lca_lightning.datasets.reader import Dataset
 from lca_lightning.datasets.signals import Signals
 from lca_lightning.datasets.video import VideoWriter
@@ -141,6 +142,28 @@ def test_videos_and_several_takes(tmp_path: Path, rig: AnnyRig, signals: Signals
     assert Dataset(tmp_path / "out").sequences()[0].fps == 25.0
 
 
+def test_videos_of_other_lengths_and_a_missing_body_are_told(
+    tmp_path: Path, rig: AnnyRig, signals: Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cameras = ring(2)
+    root = write_capture(tmp_path / "capture", rig, signals, cameras)
+    _json(root, cameras)
+    shutil.rmtree(root / "images")
+    _film(root / "videos", signals, rig, cameras, masks=False)
+    camera = cameras[1]
+    longer = VideoWriter(root / "videos" / "cam1.mp4", 25.0, camera.width, camera.height)
+    for _ in range(FRAMES + 2):
+        longer.add(np.full((camera.height, camera.width, 3), 90, np.uint8))
+    longer.close()
+    (root / "signals.safetensors").unlink()
+    main(["import", "generic", str(root), str(tmp_path / "out")])
+    said = capsys.readouterr().out.splitlines()
+    assert "generic-capture: 2 of 5 frames left out, because the video of cam0 has 3" in said
+    assert said[-2].startswith("generic-capture cannot be trained on: no frame has a fitted body; run import")
+    assert "--fit pictures or --body-model" in said[-2]
+    assert said[-1].startswith(f"1 sequence in {tmp_path / 'out'}, 0 takes skipped")
+
+
 def test_numbers_without_zeros_are_in_the_order_of_time(
     tmp_path: Path, rig: AnnyRig, signals: Signals
 ) -> None:
@@ -186,6 +209,7 @@ def test_masks_as_videos_follow_the_pictures_that_all_cameras_have(
     (root / "images" / "cam1" / "0000.png").unlink()
     (take,) = GenericImporter(root).takes()
     assert isinstance(take, SourceTake) and take.frame_count == FRAMES - 1
+    assert take.remark == "1 of 3 frames left out, because cam1 lacks 1 (0000 first)"
     ((_, mask),) = GenericImporter(root).frames(take, take.cameras[0], [0])
     faces = rig.faces_F3[rig.visible_faces_F].numpy()
     _, wanted = photograph(cameras[0], rig_vertices(rig, signals, 1), faces)
