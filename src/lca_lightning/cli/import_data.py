@@ -111,7 +111,7 @@ def _import(namespace: argparse.Namespace) -> None:
         print(f"skipped {skipped.id}: {skipped.reason}")
     for summary in result.written:
         print(
-            f"{summary.id}: {summary.cameras} cameras, {summary.frames} frames, "
+            f"{summary.id}: {_counted(summary.cameras, 'camera')}, {_counted(summary.frames, 'frame')}, "
             f"{summary.valid_frames} with a body ({summary.body})"
         )
         if summary.remark:
