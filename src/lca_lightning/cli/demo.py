@@ -44,7 +44,7 @@ def run(namespace: argparse.Namespace) -> None:
     data, run_directory = out / "people", out / "run"
     print(f"1/4 synthetic people -> {data}")
     _lca("synthesize", "--out", data, "--kind", "wild", "--subjects", namespace.subjects, "--frames",
-         namespace.frames, "--size", namespace.size)  # fmt: skip
+         namespace.frames, "--size", namespace.size, "--fit-noise", 0)  # fmt: skip
     checkpoint = run_directory / "last.ckpt"
     print(f"2/4 training {RECIPE} for {namespace.steps} steps -> {run_directory}")
     _train(data, run_directory, checkpoint, namespace.steps)

@@ -205,8 +205,10 @@ def test_compiled_parts_are_counted_as_they_are_written() -> None:
 def test_shape_of_a_step_knows_what_decides_its_cost(batch: Batch) -> None:
     twice = Batch.collate([batch, batch])
     assert step_shape(batch) != step_shape(twice)
-    no_face = replace(batch.references, face_mask_BV=torch.zeros_like(batch.references.face_mask_BV))
-    assert step_shape(replace(batch, references=no_face)) != step_shape(batch)
+    face_mask_BV = torch.ones_like(batch.references.face_mask_BV)
+    face = replace(batch.references, face_mask_BV=face_mask_BV)
+    no_face = replace(batch.references, face_mask_BV=~face_mask_BV)
+    assert step_shape(replace(batch, references=no_face)) != step_shape(replace(batch, references=face))
     padded = replace(batch, references=batch.references.pad_views(3))
     assert step_shape(padded) == step_shape(batch)
     frames = batch.targets.images_BT3HW.shape[1]
