@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 PERSON_MARGIN = 0.1  # of the person's extent, on each side
 _CUT_OFF = 1.0  # pixels from the border of a picture within which a mask ends there
@@ -43,16 +42,6 @@ class FrameCrop:
     def mask_HW(self) -> np.ndarray:
         """The mask, uint8, 255 on the person."""
         return self.body_4HW[3]
-
-    @property
-    def face_hw3(self) -> np.ndarray | None:
-        """The close-up, uint8 sRGB, or None."""
-        return None if self.face_4hw is None else self.face_4hw[:3].transpose(1, 2, 0)
-
-    @property
-    def face_mask_hw(self) -> np.ndarray | None:
-        """The close-up's part of the mask, uint8, or None."""
-        return None if self.face_4hw is None else self.face_4hw[3]
 
     @property
     def nbytes(self) -> int:
@@ -160,26 +149,6 @@ def window(pixels: np.ndarray, box: np.ndarray, fill: int | tuple[int, ...]) -> 
     padded[y:below, beside:] = one_row[:, beside:]
     padded[y:below, x:beside] = inside
     return padded
-
-
-def cut_and_resize(image: np.ndarray, box: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-    """Cut a box with fractional edges out of a picture and resize it with antialiasing.
-
-    Args:
-        image: ``(H, W, 3)`` or ``(H, W)`` uint8.
-        box: ``(4,)`` left, top, right, bottom in pixels; parts outside the picture get ``fill``.
-        size: Height and width of the result in pixels.
-        fill: Value outside the picture, 0 to 255.
-
-    Returns:
-        ``(h, w, 3)`` or ``(h, w)`` uint8.
-    """
-    left, top = (int(np.floor(value)) for value in box[:2])
-    right, bottom = (max(int(np.ceil(far)), near + 1) for far, near in zip(box[2:], (left, top), strict=True))
-    part = window(image, np.array([left, top, right, bottom]), fill)
-    relative = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    picture = Image.fromarray(np.ascontiguousarray(part))
-    return np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=relative))
 
 
 def cut_values(
