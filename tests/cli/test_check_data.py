@@ -86,13 +86,22 @@ def test_without_any_fitted_body_nothing_can_be_trained_on(
 def test_an_interruption_leaves_no_traceback(capture: Path) -> None:
     command = [sys.executable, "-m", "lca_lightning.cli.main", "check-data", str(capture), "--jobs", "1"]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
-    while child.poll() is None and len(children.read_text().split()) < 2:  # the worker, and its tracker
-        time.sleep(0.05)
-    time.sleep(2.5)  # the worker has begun
+    workers: list[int] = []
+    while child.poll() is None and not workers:
+        time.sleep(0.02)
+        workers = workers_of(child.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # so that nothing can be finished before the interruption
+    time.sleep(0.5)
     os.killpg(child.pid, signal.SIGINT)
     said = child.communicate(timeout=30)[1]
     assert child.returncode == 130 and "interrupted" in said and "Traceback" not in said
+
+
+def workers_of(process: int) -> list[int]:
+    """Children of a process that multiprocessing spawned for work."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
 
 
 def test_a_process_finds_the_same(capture: Path, tmp_path: Path) -> None:
