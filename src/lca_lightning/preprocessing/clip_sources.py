@@ -57,11 +57,6 @@ class ClipSource:
             yield Clip(name, (Path(file),), safe_name(self._subject or name), None)
 
 
-def plan_clips(videos: list[Path], calibration: Path | None, subject: str | None) -> list[Clip]:
-    """All clips at once; see :class:`ClipSource`."""
-    return list(ClipSource(videos, calibration, subject))
-
-
 def _once(files: Iterable[str]) -> Iterator[str]:
     """Each path at its first mention."""
     seen: set[str] = set()

@@ -21,19 +21,6 @@ def project(points_N3: FloatArray, w2c_44: FloatArray, K_33: FloatArray) -> tupl
     return image[:, :2] / np.where(np.abs(depth) < 1e-6, 1e-6, depth)[:, None], depth
 
 
-def silhouette_mask(
-    vertices_V3: FloatArray,
-    faces_F3: NDArray[np.int64],
-    w2c_44: FloatArray,
-    K_33: FloatArray,
-    height: int,
-    width: int,
-) -> NDArray[np.bool_]:
-    """Where a mesh covers the picture, ``(H, W)``."""
-    pixels, depth = project(vertices_V3, w2c_44, K_33)
-    return rasterise_mesh(pixels, depth, faces_F3, height, width) >= 0
-
-
 def draw_mesh(
     image_HW3: Image,
     vertices_V3: FloatArray,

@@ -19,12 +19,12 @@ from lca_lightning.preprocessing.landmarks import BODY_COUNT, FloatArray, FrameD
 from lca_lightning.preprocessing.masks import clean_mask, intersection_over_union, restrict_to_silhouette
 from lca_lightning.preprocessing.monocular import choose_focal, hint_weights, place_world_landmarks
 from lca_lightning.preprocessing.observations import Observations, join_landmarks, stature_pixels, to_tensor
-from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.people import COMPARABLE, find_people, person_scale
 from lca_lightning.preprocessing.quality import frame_vertices
 from lca_lightning.preprocessing.rig_fitting import Progress, RigFit, fit_clip, reprojection_errors
 from lca_lightning.preprocessing.rig_landmarks import build_rig_landmarks
 from lca_lightning.preprocessing.silhouette import SilhouettePenalty, prepare_silhouette
+from lca_lightning.rendering.mesh import mesh_silhouette
 from lca_lightning.rig.rig import Rig
 
 SMALLEST_SIDE = 16
@@ -275,7 +275,7 @@ def _collect(
     height, width = image.shape[:2]
     w2c_44 = observations.w2c_C44[0].double().numpy()
     faces = rig.faces_F3[rig.visible_faces_F].numpy()
-    body = silhouette_mask(frame_vertices(rig, fit, index), faces, w2c_44, K_33, height, width)
+    body = mesh_silhouette(frame_vertices(rig, fit, index), faces, w2c_44, K_33, height, width)
     mask = restrict_to_silhouette(detection.mask_HW, body, 0.1 * float(observations.size_CT[0, index]))
     one = RigFit(
         fit.identity_I,

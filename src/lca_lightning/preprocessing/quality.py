@@ -13,8 +13,8 @@ from lca_lightning.calibration.opencv import cv2
 from lca_lightning.preprocessing.fitted_clip import PreparedClip
 from lca_lightning.preprocessing.landmarks import FloatArray
 from lca_lightning.preprocessing.masks import intersection_over_union
-from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.rig_fitting import RigFit, reprojection_errors
+from lca_lightning.rendering.mesh import mesh_silhouette
 from lca_lightning.rig.rig import Rig
 
 # Errors are shares of the person's stature in pixels.
@@ -115,7 +115,7 @@ def silhouette_overlaps(rig: Rig, clip: PreparedClip, fit: RigFit, scale: float 
             if not small.any():
                 continue
             K_33 = camera.K_33 * np.array([[width / mask.shape[1]], [height / mask.shape[0]], [1.0]])
-            rendered = silhouette_mask(vertices, faces, camera.w2c_44, K_33, height, width)
+            rendered = mesh_silhouette(vertices, faces, camera.w2c_44, K_33, height, width)
             overlaps[index, frame] = intersection_over_union(small, rendered)
     return overlaps
 

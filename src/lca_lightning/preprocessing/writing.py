@@ -27,10 +27,10 @@ from lca_lightning.preprocessing.overlay import (
     draw_mesh,
     draw_skeleton,
     side_by_side,
-    silhouette_mask,
 )
 from lca_lightning.preprocessing.quality import ClipQuality, frame_vertices
 from lca_lightning.preprocessing.rig_fitting import RigFit
+from lca_lightning.rendering.mesh import mesh_silhouette
 from lca_lightning.rig.rig import Rig
 
 MARGIN = 0.08
@@ -263,7 +263,7 @@ class _Painter:
                 image = np.asarray(cv2.remap(image, lookup[0], lookup[1], cv2.INTER_LINEAR), np.uint8)
                 mask = np.asarray(cv2.remap(mask, lookup[0], lookup[1], cv2.INTER_LINEAR), np.uint8)
             picture, mask = crop.cut(image), crop.cut(mask)
-            body = silhouette_mask(
+            body = mesh_silhouette(
                 vertices, self.faces, camera.w2c_44, self.K[index], crop.height, crop.width
             )
             stature = float(self.prepared.observations.size_CT[index, frame]) * crop.scale

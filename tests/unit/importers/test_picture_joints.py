@@ -22,7 +22,7 @@ from lca_lightning.importers.source import JointsBody, SourceCamera
 from lca_lightning.importers.triangulated_joints import triangulate_joints
 from lca_lightning.importers.visual_hull import hull_points
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, FrameDetection, empty_detection
-from lca_lightning.preprocessing.overlay import silhouette_mask
+from lca_lightning.rendering.mesh import mesh_silhouette
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import RigPose
 from tests.unit.importers.codec_studio_sets import SIZE, write_goliath
@@ -131,7 +131,7 @@ def test_the_rig_is_fitted_to_pictures_and_frames_left_out_have_a_reason(rig: An
     faces, quarter = rig.faces_F3.numpy(), np.diag([0.25, 0.25, 1.0])
     records = [CameraRecord(c.name, 272, 480, quarter @ c.K_33, c.w2c_44) for c in cameras]
     masks = [
-        [silhouette_mask(body, faces, r.w2c_44, r.K_33, 480, 272).astype(np.uint8) * 255 for body in vertices]
+        [mesh_silhouette(body, faces, r.w2c_44, r.K_33, 480, 272).astype(np.uint8) * 255 for body in vertices]
         for r in records
     ]
     unseen = empty_detection(480, 272)

@@ -13,9 +13,9 @@ from lca_lightning.preprocessing.masks import (
     mask_box,
     restrict_to_silhouette,
 )
-from lca_lightning.preprocessing.overlay import draw_mesh, side_by_side, silhouette_mask
+from lca_lightning.preprocessing.overlay import draw_mesh, side_by_side
 from lca_lightning.preprocessing.writing import Crop, choose_crop
-from lca_lightning.rendering.mesh import rasterise_mesh
+from lca_lightning.rendering.mesh import mesh_silhouette, rasterise_mesh
 from tests.unit.preprocessing.views import ring_of_cameras, standing_body
 
 
@@ -80,7 +80,7 @@ def test_overlay_paints_only_where_the_mesh_is() -> None:
     vertices = np.array([[-0.5, 0.2, 0], [0.5, 0.2, 0], [0, 1.4, 0]])
     faces = np.array([[0, 1, 2]])
     image = np.full((200, 100, 3), 10, np.uint8)
-    covered = silhouette_mask(vertices, faces, camera.w2c_44, K, 200, 100)
+    covered = mesh_silhouette(vertices, faces, camera.w2c_44, K, 200, 100)
     painted = draw_mesh(image, vertices, faces, camera.w2c_44, K)
     assert covered.any() and (painted[~covered] == 10).all() and (painted[covered] != 10).any(1).all()
     row = side_by_side([image, image[:101]], 54)

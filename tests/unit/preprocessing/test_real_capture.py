@@ -17,7 +17,7 @@ import torch
 
 pytest.importorskip("mediapipe")
 from lca_lightning.preprocessing.camera_matching import MatchReport, settle_orientations, size_rules
-from lca_lightning.preprocessing.clip_sources import plan_clips
+from lca_lightning.preprocessing.clip_sources import ClipSource
 from lca_lightning.preprocessing.clips import PreprocessOptions
 from lca_lightning.preprocessing.fitted_clip import (
     SEVERAL_CAMERAS,
@@ -40,7 +40,7 @@ STRIDE = 5
 @pytest.fixture(scope="module")
 def capture(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedClip:
     folder = samples / "pose2sim_multiview"
-    (clip,) = plan_clips(sorted(folder.glob("cam*.mp4")), folder / "Calib.qca.txt", None)
+    (clip,) = list(ClipSource(sorted(folder.glob("cam*.mp4")), folder / "Calib.qca.txt", None))
     return prepare_clip(clip, PreprocessOptions(tmp_path_factory.mktemp("out"), stride=STRIDE), workers=2)
 
 

@@ -13,11 +13,11 @@ pytest.importorskip("cv2")
 from lca_lightning.geometry.cameras import project_points
 from lca_lightning.preprocessing.landmarks import BODY_COUNT, BODY_INDEX
 from lca_lightning.preprocessing.observations import Observations, join_landmarks, stature_pixels, to_tensor
-from lca_lightning.preprocessing.overlay import silhouette_mask
 from lca_lightning.preprocessing.pose_prior import build_pose_prior
 from lca_lightning.preprocessing.rig_fitting import FitSettings, RigFit, fit_clip, reprojection_errors
 from lca_lightning.preprocessing.rig_landmarks import LANDMARK_COUNT, build_rig_landmarks
 from lca_lightning.preprocessing.silhouette import SilhouettePenalty, prepare_silhouette, spread_vertices
+from lca_lightning.rendering.mesh import mesh_silhouette
 from lca_lightning.rig.rig import Rig, RigPose
 from tests.unit.preprocessing.views import project_all, ring_of_cameras
 
@@ -196,7 +196,7 @@ def test_outlines_bring_a_knocked_camera_back(rig) -> None:
     images = []
     for index, camera in enumerate(true_cameras):
         for frame in range(3):
-            body = silhouette_mask(vertices[frame], faces, camera.w2c_44, camera.K_33, 1920, 1088)
+            body = mesh_silhouette(vertices[frame], faces, camera.w2c_44, camera.K_33, 1920, 1088)
             image = prepare_silhouette(255 * body.astype(np.uint8), index, frame, 750.0)
             assert image is not None
             images.append(image)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lca_lightning.errors import DataError, UsageError
-from lca_lightning.preprocessing.clip_sources import plan_clips
+from lca_lightning.preprocessing.clip_sources import ClipSource
 from lca_lightning.preprocessing.clips import LONGEST_NAME, safe_name
 from lca_lightning.preprocessing.frames import SourceVideo
 
@@ -66,28 +66,28 @@ def test_a_video_that_breaks_off_is_refused(tmp_path: Path) -> None:
 def test_clips_are_planned_from_files_and_folders(tmp_path: Path) -> None:
     for name in ("b.mp4", "a.MOV", "notes.txt"):
         (tmp_path / name).touch()
-    clips = plan_clips([tmp_path], None, None)
+    clips = list(ClipSource([tmp_path], None, None))
     assert [clip.id for clip in clips] == ["a", "b"] and clips[0].subject == "a"
     (other := tmp_path / "other" / "b.mp4").parent.mkdir()
     other.touch()
-    clips = plan_clips([tmp_path / "b.mp4", tmp_path / "b.mp4", other], None, "Jo Doe")
+    clips = list(ClipSource([tmp_path / "b.mp4", tmp_path / "b.mp4", other], None, "Jo Doe"))
     assert [clip.id for clip in clips] == ["b", "b-2"] and clips[1].videos == (other,)
-    (capture,) = plan_clips([tmp_path], tmp_path / "c.xml", "Jo Doe")
+    (capture,) = list(ClipSource([tmp_path], tmp_path / "c.xml", "Jo Doe"))
     assert len(capture.videos) == 2 and capture.subject == "Jo_Doe" and capture.id == safe_name(tmp_path.name)
     with pytest.raises(DataError, match="does not exist"):
-        plan_clips([tmp_path / "c.mp4"], None, None)
+        ClipSource([tmp_path / "c.mp4"], None, None)
     with pytest.raises(UsageError):
-        plan_clips([], None, None)
+        ClipSource([], None, None)
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="holds no video"):
-        plan_clips([tmp_path / "void"], None, None)
+        ClipSource([tmp_path / "void"], None, None)
 
 
 def test_long_names_are_shortened_and_stay_apart(tmp_path: Path) -> None:
     """A name as long as the file system allows leaves no room for the endings of what is called after it."""
     for ending in "ab":
         (tmp_path / f"{'x' * 240}{ending}.mp4").touch()
-    first, second = (clip.id for clip in plan_clips([tmp_path], None, None))
+    first, second = (clip.id for clip in ClipSource([tmp_path], None, None))
     assert first != second and max(len(first), len(second)) <= LONGEST_NAME
     assert safe_name("y" * LONGEST_NAME) == "y" * LONGEST_NAME
 
