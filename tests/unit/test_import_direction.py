@@ -39,7 +39,12 @@ ALLOWED = {
     "importers": BODY | {"rendering", "datasets", "calibration", "preprocessing"},
     "preprocessing": BODY | {"rendering", "datasets", "calibration"},
     "synthesis": BODY | {"motion", "rendering", "datasets"},
-    "training": BODY | {"rendering", "model", "losses", "metrics", "datasets", "augmentation"},
+    "analysis": BODY | {"rendering", "model", "losses", "metrics", "datasets", "avatar"},
+    "reports": BODY | {"rendering", "metrics", "datasets"},
+    "training": BODY | {"rendering", "model", "losses", "metrics", "datasets", "augmentation", "reports"},
+    "pretrained_models": BODY | {"model", "training"},
+    "experiments": BODY
+    | {"metrics", "datasets", "synthesis", "reports", "training", "lca_configs", "lca_experiments"},
     "benchmarks": BODY
     | {"motion", "rendering", "model", "losses", "datasets", "avatar", "synthesis"}
     | {"lca_configs", "lca_data_modules"},
@@ -65,7 +70,7 @@ def imported_parts(path: Path) -> set[str]:
                 and (SOURCE / pieces[1]).exists() | (SOURCE / f"{pieces[1]}.py").exists()
             ):
                 found.add(pieces[1])
-            elif pieces[0] in ("lca_configs", "lca_data_modules", "lightning"):
+            elif pieces[0] in ("lca_configs", "lca_data_modules", "lca_experiments", "lightning"):
                 found.add(pieces[0])
     return found
 

@@ -7,7 +7,12 @@ from importlib import resources
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = {"lca_configs": "configs", "lca_data_modules": "data_modules", "lca_lightning": "src/lca_lightning"}
+FOLDERS = {
+    "lca_configs": "configs",
+    "lca_data_modules": "data_modules",
+    "lca_experiments": "experiments",
+    "lca_lightning": "src/lca_lightning",
+}
 
 
 def test_every_package_is_listed() -> None:

@@ -1,0 +1,1 @@
+"""Recipes at one-GPU size."""

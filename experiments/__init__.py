@@ -1,0 +1,1 @@
+"""Declarative files of the experiments, one per table."""

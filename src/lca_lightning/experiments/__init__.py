@@ -1,0 +1,1 @@
+"""Tables of experiments: what they run, what they reuse, what they write."""

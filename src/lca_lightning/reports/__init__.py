@@ -1,0 +1,1 @@
+"""Written results of a test: JSON, CSV, Markdown and HTML."""
