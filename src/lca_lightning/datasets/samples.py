@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils import data
 
 from lca_lightning.batch import Batch, Driving, Lighting, References, Targets
-from lca_lightning.datasets.crops import FrameCrop, over_background, stack_cuts
+from lca_lightning.datasets.crops import FrameCrop
+from lca_lightning.datasets.cut_pixels import stack_cuts
 from lca_lightning.datasets.evaluation import EvaluationItem
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import FrameStore, Shot
@@ -79,10 +80,10 @@ class SampleBuilder:
 def _targets(sequence: Sequence, shots: tuple[Shot, ...], crops: list[FrameCrop]) -> Targets:
     w2c_T44 = np.stack([sequence.cameras[shot.camera].w2c_44 for shot in shots])
     height, width = crops[0].mask_HW.shape
-    stacked_T4HW = stack_cuts((crop.body_4HW for crop in crops), (height, width))
+    images_T3HW, masks_T1HW = stack_cuts((crop.body_4HW for crop in crops), (height, width))
     return Targets(
-        images_BT3HW=stacked_T4HW[None, :, :3],
-        masks_BT1HW=stacked_T4HW[None, :, 3:],
+        images_BT3HW=images_T3HW[None],
+        masks_BT1HW=masks_T1HW[None],
         w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
         K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
     )
@@ -103,18 +104,16 @@ def stack_references(
     """
     crops = list(crops)
     height, width = crops[0].mask_HW.shape
-    bodies_V4HW = stack_cuts((crop.body_4HW for crop in crops), (height, width))
-    faces_V4hw = stack_cuts((crop.face_4hw for crop in crops), face_size)
+    bodies_V3HW, body_mattes_V1HW = stack_cuts((crop.body_4HW for crop in crops), (height, width), background)
+    faces_V3hw, face_mattes_V1hw = stack_cuts((crop.face_4hw for crop in crops), face_size, background)
     seen_V = torch.tensor([crop.face_4hw is not None for crop in crops])
-    faces_V3hw = over_background(faces_V4hw, background)
-    faces_V3hw[~seen_V] = 0.0
     return References(
-        body_BV3HW=over_background(bodies_V4HW, background)[None],
+        body_BV3HW=bodies_V3HW[None],
         face_BV3hw=faces_V3hw[None],
         view_mask_BV=torch.ones(1, len(crops), dtype=torch.bool),
         face_mask_BV=seen_V[None],
-        body_mattes_BV1HW=bodies_V4HW[None, :, 3:],
-        face_mattes_BV1hw=faces_V4hw[None, :, 3:],
+        body_mattes_BV1HW=body_mattes_V1HW[None],
+        face_mattes_BV1hw=face_mattes_V1hw[None],
     )
 
 

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from lca_lightning.datasets.cut_pixels import merge_mask
 from lca_lightning.datasets.files import FolderFiles, SequenceFiles
 from lca_lightning.datasets.linear_light import DEEPEST, deep_to_linear, linear_to_srgb8
 from lca_lightning.datasets.records import COLORS, LAYERS, SPLITS, CameraRecord
@@ -219,7 +220,7 @@ class Sequence:
             self._check_size(camera, rgba.shape)
             self._check_size(camera, mask.shape)
             rgba = rgba[: record.height, : record.width]
-            rgba[..., 3] = mask[: record.height, : record.width]
+            merge_mask(rgba, mask[: record.height, : record.width])
             yield frame, rgba
 
     def _checked(self, camera: str, indices: Iterable[int]) -> list[int]:

@@ -23,9 +23,10 @@ _ENTRY_HEADER = 78  # bytes of a visual sample entry before its own boxes
 
 @dataclass(frozen=True)
 class PacketTable:
-    """Compressed pictures of an H.264 track in decoding order, which is the order of presentation.
+    """Compressed pictures of a track in decoding order, which is the order of presentation.
 
     Args:
+        codec: FFmpeg's name of the decoder.
         extradata: Parameter sets that the decoder needs first.
         offsets_N: Position of each in the file, bytes.
         sizes_N: Bytes of each.
@@ -33,8 +34,10 @@ class PacketTable:
         is_key_N: True where a picture can be decoded alone.
         time_base: Seconds per tick.
         matrix: Colour matrix that the container names (H.273), or 2 for none.
+        size: Width and height in pixels where the pictures themselves do not say it.
     """
 
+    codec: str
     extradata: bytes
     offsets_N: np.ndarray
     sizes_N: np.ndarray
@@ -42,6 +45,7 @@ class PacketTable:
     is_key_N: np.ndarray
     time_base: Fraction
     matrix: int
+    size: tuple[int, int] | None = None
 
 
 class _UnusualFile(Exception):
@@ -143,7 +147,8 @@ def _parse_track(track: bytes, movie: bytes) -> PacketTable:
         is_key_N[:] = False
         is_key_N[np.frombuffer(tables[b"stss"], ">u4", offset=8).astype(int) - 1] = True
     offsets_N = _sample_offsets(tables, sizes_N)
-    return PacketTable(extradata, offsets_N, sizes_N, pts_N, is_key_N, Fraction(1, ticks), matrix)
+    time_base = Fraction(1, ticks)
+    return PacketTable("h264", extradata, offsets_N, sizes_N, pts_N, is_key_N, time_base, matrix)
 
 
 def _refuse_edits(track: bytes) -> None:

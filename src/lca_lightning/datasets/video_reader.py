@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from lca_lightning.datasets.matroska_packets import read_matroska_table
 from lca_lightning.datasets.video_index import (
     BT709,
     VideoError,
@@ -25,7 +26,7 @@ from lca_lightning.datasets.video_index import (
     open_video,
 )
 from lca_lightning.datasets.video_packets import PacketTable, read_packet_table
-from lca_lightning.datasets.video_source import SourceBytes, VideoSource, source_size
+from lca_lightning.datasets.video_source import SourceBytes, VideoSource
 
 Pixels = Literal["rgb24", "gray", "gbrp16le"]  # 8-bit sRGB, one grey channel, RGB of 16 bits
 Converted = TypeVar("Converted")
@@ -58,7 +59,7 @@ class VideoReader:
         self._reformatter = VideoReformatter()  # one for all pictures: its tables take longer than a picture
         self.broken: set[int] = set()
         self._good_of_group: dict[int, set[int]] = {}
-        self._table = None if fast else read_packet_table(path)
+        self._table = None if fast else read_packet_table(path) or read_matroska_table(path)
         self.index: VideoIndex = (
             build_index(path, fps) if self._table is None else index_of_table(self._table, fps)
         )
@@ -333,11 +334,7 @@ class _ReaderCache:
 
     def get(self, path: VideoSource, fps: float | None) -> VideoReader:
         """The open reader of a file as it is now on disk, opened when there is none."""
-        if source_size(path) < 0:
-            open_video(path)  # raises the right sentence
-        status = path.stat() if isinstance(path, Path) else None
-        version = (status.st_mtime_ns, status.st_size) if status else (id(path),)
-        key = (str(path), *version, fps)
+        key = (str(path), *_version(path), fps)
         if key not in self.readers:
             self.readers[key] = VideoReader(path, fps)
             while len(self.readers) > _OPEN_READERS:
@@ -346,6 +343,18 @@ class _ReaderCache:
                 oldest.close()
         self.readers.move_to_end(key)
         return self.readers[key]
+
+
+def _version(path: VideoSource) -> tuple[int, ...]:
+    """Tells a file from one that replaced it."""
+    if not isinstance(path, Path):
+        return (id(path),)
+    try:
+        status = path.stat()
+    except OSError:
+        open_video(path)  # raises the right sentence
+        raise
+    return status.st_mtime_ns, status.st_size
 
 
 _cache = _ReaderCache()
@@ -394,7 +403,9 @@ def broken_frames_met(path: Path) -> int:
 
 def _decoder(table: PacketTable) -> av.VideoCodecContext:
     """A decoder of its own for pictures that are read by their place in the file."""
-    context = av.VideoCodecContext.create("h264", "r")
+    context = av.VideoCodecContext.create(table.codec, "r")
     context.extradata = table.extradata
+    if table.size is not None:
+        context.width, context.height = table.size
     context.thread_type, context.thread_count = "NONE", 1
     return context
