@@ -19,6 +19,7 @@ from lca_data_modules import StudioDataModule
 from lca_lightning.batch import Batch
 from lca_lightning.geometry.cameras import project_points
 from lca_lightning.metrics.masked import MaskedProtocol
+from lca_lightning.metrics.protocol import ScoredFrames
 from lca_lightning.preprocessing.rasterise import rasterise_mesh
 from lca_lightning.rig import REGIONS, Rig, RigPose, load_rig
 
@@ -81,8 +82,10 @@ def main() -> None:
         alphas = shares_TRHW.sum(1, keepdim=True)
         images = torch.einsum("trhw,rc->tchw", shares_TRHW, colors) + (1 - alphas)
         targets = batch.targets
-        scores.update(images[None], alphas[None], targets.images_BT3HW, targets.masks_BT1HW, batch.subjects,
-                      batch.frames)  # fmt: skip
+        scores.update(
+            ScoredFrames(images[None], alphas[None], targets.images_BT3HW, targets.masks_BT1HW,
+                         batch.subjects, batch.frames)
+        )  # fmt: skip
     values = {name: round(float(value), 4) for name, value in scores.compute().items()}
     print(json.dumps({"baseline": "rig in the best colour per region", **values}, indent=1))
 

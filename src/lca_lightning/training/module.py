@@ -17,6 +17,7 @@ from lca_lightning.datasets.pictures import write_png
 from lca_lightning.errors import ConfigError, NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.metrics.masked import MaskedProtocol
+from lca_lightning.metrics.protocol import ScoredFrames
 from lca_lightning.model.avatar_model import AvatarOutput, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.checkpoints import BLOCK, check_block, check_shapes, initialise, make_block
@@ -190,12 +191,14 @@ class LCALightningModule(pl.LightningModule):
         self.rendered = batch, Rendered.of(output)
         predicted, targets = output.animated, batch.targets
         scores.update(
-            predicted.images_BT3HW.float(),
-            predicted.alphas_BT1HW.float(),
-            targets.images_BT3HW,
-            targets.masks_BT1HW,
-            batch.subjects,
-            batch.frames,
+            ScoredFrames(
+                predicted.images_BT3HW.float(),
+                predicted.alphas_BT1HW.float(),
+                targets.images_BT3HW,
+                targets.masks_BT1HW,
+                batch.subjects,
+                batch.frames,
+            )
         )
 
     def _place(self, batch_idx: int) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from lca_lightning.errors import DataError, MissingAssetError
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.metrics.masked import MaskedProtocol
+from lca_lightning.metrics.protocol import ScoredFrames
 
 SUBJECTS = ("ann", "ann", "ann", "bob", "bob")
 
@@ -34,8 +35,14 @@ def make_frames(count: int = 5) -> dict[str, Tensor]:
 def update(metric: MaskedProtocol, frames: dict[str, Tensor], rows: list[int]) -> None:
     """Score the rows, one batch each."""
     for row in rows:
-        parts = (frames[name][row : row + 1] for name in ("predicted", "alphas", "images", "masks"))
-        metric.update(*parts, [SUBJECTS[row]], [[f"clip/front/{row}"]])
+        one = {name: part[row : row + 1] for name, part in frames.items()}
+        metric.update(scored(one, SUBJECTS[row], row))
+
+
+def scored(frames: dict[str, Tensor], subject: str, row: int) -> ScoredFrames:
+    """One row for one subject."""
+    parts = (frames[name] for name in ("predicted", "alphas", "images", "masks"))
+    return ScoredFrames(*parts, (subject,), ((f"clip/front/{row}",),))
 
 
 def numpy_scores(frames: dict[str, Tensor], row: int) -> dict[str, float]:
@@ -95,7 +102,7 @@ def test_constant_error_by_hand() -> None:
     predicted[..., 2:, :] = 1.0  # outside the mask: must not count
     alphas = torch.zeros(1, 1, 1, 4, 4)
     alphas[..., 1:3, :] = 0.8
-    metric.update(predicted, alphas, images, masks, ["ann"], [["clip/front/0"]])
+    metric.update(ScoredFrames(predicted, alphas, images, masks, ("ann",), (("clip/front/0",),)))
     expected = {"psnr": 20.0, "l1": 0.1, "l1_full": 0.05, "alpha_iou": 4 / 12, "energy_outside": 0.5}
     assert_scores(metric.compute(), expected)
 
@@ -105,9 +112,7 @@ def test_repeated_frames_count_once_and_empty_masks_not_at_all() -> None:
     metric = MaskedProtocol(lpips=False)
     update(metric, frames, [0, 1, 2, 3, 4, 4, 4, 0])
     empty = {name: value[:1] for name, value in frames.items()} | {"masks": torch.zeros(1, 1, 1, 12, 10)}
-    metric.update(
-        *(empty[name] for name in ("predicted", "alphas", "images", "masks")), ["cy"], [["clip/a/0"]]
-    )
+    metric.update(scored(empty, "cy", 0))
     got = metric.compute()
     assert_scores(got, expected_means(frames))
     assert (int(got["frames"]), int(got["subjects"]), int(got["frames_without_mask"])) == (5, 2, 1)
@@ -119,7 +124,7 @@ def test_perfect_image_is_finite_and_nothing_is_an_error() -> None:
     with pytest.raises(DataError, match="No frame was evaluated"):
         metric.compute()
     frames = make_frames(1)
-    metric.update(frames["images"], frames["alphas"], frames["images"], frames["masks"], ["ann"], [["a/b/0"]])
+    metric.update(scored(frames | {"predicted": frames["images"]}, "ann", 0))
     assert float(metric.compute()["psnr"]) == pytest.approx(100.0)
 
 
@@ -131,7 +136,7 @@ def test_lpips_ignores_what_lies_outside_the_mask() -> None:
     metric = MaskedProtocol(lpips=network, lpips_size=64)
     frames = make_frames(1)
     soiled = torch.where(frames["masks"] > 0.5, frames["images"], torch.zeros(()))
-    metric.update(soiled, frames["alphas"], frames["images"], frames["masks"], ["ann"], [["a/b/0"]])
+    metric.update(scored(frames | {"predicted": soiled}, "ann", 0))
     assert float(metric.compute()["lpips"]) == pytest.approx(0.0, abs=1e-6)
     metric.reset()
     update(metric, frames, [0])
