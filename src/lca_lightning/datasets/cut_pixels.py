@@ -68,7 +68,9 @@ def stack_cuts(
     cuts = list(cuts_4HW)
     colors_N3HW, mattes_N1HW = torch.empty(len(cuts), 3, *size), torch.empty(len(cuts), 1, *size)
     over, grey = background is not None, background or 0.0
-    for cut_4HW, color_3HW, matte_HW in zip(cuts, colors_N3HW.numpy(), mattes_N1HW[:, 0].numpy(), strict=True):
+    for cut_4HW, color_3HW, matte_HW in zip(
+        cuts, colors_N3HW.numpy(), mattes_N1HW[:, 0].numpy(), strict=True
+    ):
         if cut_4HW is None:
             color_3HW.fill(0.0)
             matte_HW.fill(0.0)

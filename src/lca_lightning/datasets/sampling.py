@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -60,6 +61,7 @@ def sample_number(step: int, rank: int, world_size: int, batch_size: int, slot: 
     return (step * world_size + rank) * batch_size + slot
 
 
+@lru_cache(maxsize=64)  # asked for each sample of a step; a generator takes longer than the draw
 def draw_view_count(seed: int, step: int, view_counts: tuple[int, ...]) -> int:
     """Number of reference views of a step; equal on all ranks, so that none waits for another."""
     return int(np.random.default_rng([seed, _VIEWS, step]).choice(view_counts))

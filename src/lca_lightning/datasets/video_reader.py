@@ -403,7 +403,7 @@ def broken_frames_met(path: Path) -> int:
 
 def _decoder(table: PacketTable) -> av.VideoCodecContext:
     """A decoder of its own for pictures that are read by their place in the file."""
-    context = av.VideoCodecContext.create(table.codec, "r")
+    context: Any = av.VideoCodecContext.create(table.codec, "r")
     context.extradata = table.extradata
     if table.size is not None:
         context.width, context.height = table.size

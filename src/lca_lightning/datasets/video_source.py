@@ -55,8 +55,10 @@ class SourceBytes:
     """
 
     def __init__(self, source: VideoSource) -> None:
+        self._descriptor = -1
         self._content = source.content if isinstance(source, VideoBytes) else None
-        self._descriptor = -1 if isinstance(source, VideoBytes) else os.open(source, os.O_RDONLY)
+        if not isinstance(source, VideoBytes):
+            self._descriptor = os.open(source, os.O_RDONLY)
         self.size = max(source_size(source), 0)
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
