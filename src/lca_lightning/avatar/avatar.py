@@ -16,7 +16,7 @@ from lca_lightning.errors import CheckpointError, ShapeError, UsageError
 from lca_lightning.geometry.kinematics import Skeleton
 from lca_lightning.model.attributes import CanonicalGaussians, ScaleLimits
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.model.decoders import PoseDecoder, SingleBranchDecoder
+from lca_lightning.model.decoders import AnyPoseDecoder, PoseDecoder
 from lca_lightning.model.posing import pose_gaussians, skin_motion
 from lca_lightning.motion.clip import Motion
 from lca_lightning.rendering.renderer import Gaussians, Renderer, RendererName, Rendering
@@ -151,7 +151,7 @@ class Avatar:
     joints_J3: Tensor
     canonical: CanonicalGaussians
     projected_1AD: Tensor
-    pose_decoder: PoseDecoder | SingleBranchDecoder
+    pose_decoder: AnyPoseDecoder
     limits: ScaleLimits
     surface: Surface
     origin: Origin = field(default_factory=Origin)

@@ -32,7 +32,7 @@ class RecipeAction(ActionConfigFile):
 
 
 def recipe_text(name: str) -> str:
-    """Return a recipe as one YAML text; the data root of packaged recipes is ``$LCA_DATA`` where that is set.
+    """Return a recipe as one YAML text; the data of packaged recipes are in ``$LCA_DATA`` where that is set.
 
     Args:
         name: Bare name, path, or ``checkpoint:FILE``.
@@ -50,13 +50,28 @@ def recipe_text(name: str) -> str:
     path = recipe_files.find_recipe(name)
     composed = recipe_files.compose(path)
     if "LCA_DATA" in os.environ and path.is_relative_to(recipe_files.packaged_root()):
-        arguments = (composed.get("data") or {}).get("init_args") or {}
-        if "root" in arguments:
-            arguments["root"] = os.environ["LCA_DATA"]
+        _take_data_from(os.environ["LCA_DATA"], (composed.get("data") or {}).get("init_args") or {})
     if "data" in composed:
         data = composed["data"]
         composed["data"] = plugin_class_path(data) if isinstance(data, str) else with_class_paths(data)
     return yaml.safe_dump(composed, sort_keys=False)
+
+
+def _take_data_from(place: str, arguments: dict[str, Any]) -> None:
+    """Look for a recipe's data in one place.
+
+    Args:
+        place: A data set; or a folder of data sets by the names that the recipe's roots end in, which recipes
+            of several sources need.
+        arguments: Options of the recipe's data module, changed in place.
+    """
+    if "root" in arguments:
+        inside = Path(place, Path(arguments["root"]).name)
+        arguments["root"] = str(inside) if inside.is_dir() else place
+    for source in (arguments.get("sources") or {}).values():
+        options = source.get("init_args") or {}
+        if "root" in options:
+            options["root"] = f"{place.rstrip('/')}/{Path(options['root']).name}"
 
 
 def option_values(words: list[str], option: str) -> list[str]:

@@ -24,7 +24,7 @@ import yaml
 
 from lca_lightning.errors import ConfigError, UsageError
 
-PART_FOLDERS = ("model", "data", "overlay")
+PART_FOLDERS = ("model", "data", "training", "overlay")
 
 
 def packaged_root() -> Path:

@@ -29,6 +29,8 @@ class LossConfig:
         perceptual_size: Side in pixels of a square crop around the person that LPIPS looks at; None for the
             whole image.
         mask_weight: L1 between rendered alpha and mask.
+        canonical_weight: Factor of all three for the rendering of the canonical attributes (paper: 1, which
+            makes training converge faster); 0 does not even render them in training.
         hole_weight: What alpha missing inside the mask costs there, relative to alpha outside it; above 1
             where poses are only good to a pixel or two: limbs become a little wide rather than full of holes.
         regularization_weight: Factor lambda of both regularisers.
@@ -44,6 +46,7 @@ class LossConfig:
     perceptual_net: Literal["vgg", "alex"] = "vgg"
     perceptual_size: int | None = None
     mask_weight: float = 1.0
+    canonical_weight: float = 1.0
     hole_weight: float = 1.0
     regularization_weight: float = 1.0
     position_weight: float = 10.0
@@ -53,6 +56,10 @@ class LossConfig:
     region_factors: dict[str, float] = field(default_factory=lambda: {"hand": 10.0, "foot": 3.0, "face": 1.0})
 
     def __post_init__(self) -> None:
+        if self.canonical_weight < 0:
+            raise ConfigError(
+                f"model.losses.canonical_weight must not be negative, got {self.canonical_weight}."
+            )
         if self.perceptual_size is not None and self.perceptual_size < 32:
             raise ConfigError(
                 f"model.losses.perceptual_size must be at least 32 pixels, got {self.perceptual_size}."
@@ -88,20 +95,21 @@ class ReconstructionLoss(nn.Module):
         config = self.config
         wanted = composite(targets.images_BT3HW, targets.masks_BT1HW, output.background_BT3).flatten(0, 1)
         weighted: dict[str, tuple[float, Tensor]] = {}
-        renderings = {"animated": output.animated}
-        if output.canonical is not output.animated:  # two branches
+        renderings, factors = {"animated": output.animated}, {"animated": 1.0}
+        if output.canonical is not output.animated and config.canonical_weight:
             renderings = {"canonical": output.canonical, **renderings}
+            factors["canonical"] = config.canonical_weight
         for name, frames in renderings.items():
-            predicted = frames.images_BT3HW.flatten(0, 1)
-            weighted[f"{name}/l1"] = (config.l1_weight, functional.l1_loss(predicted, wanted))
+            factor, predicted = factors[name], frames.images_BT3HW.flatten(0, 1)
+            weighted[f"{name}/l1"] = (factor * config.l1_weight, functional.l1_loss(predicted, wanted))
             missing = targets.masks_BT1HW - frames.alphas_BT1HW
             mask_error = functional.relu(missing) * config.hole_weight + functional.relu(-missing)
-            weighted[f"{name}/mask"] = (config.mask_weight, mask_error.mean())
+            weighted[f"{name}/mask"] = (factor * config.mask_weight, mask_error.mean())
         if self.perceptual is not None:
             for name, distance in self._perceptual_terms(
                 self.perceptual, renderings, wanted, targets, output
             ).items():
-                weighted[f"{name}/lpips"] = (config.perceptual_weight, distance)
+                weighted[f"{name}/lpips"] = (factors[name] * config.perceptual_weight, distance)
         for name, (weight, value) in self._regularisers(output).items():
             weighted[name] = (config.regularization_weight * weight, value)
         terms = {name: value for name, (_, value) in weighted.items()}
@@ -137,10 +145,10 @@ class ReconstructionLoss(nn.Module):
         }
 
     def _regularisers(self, output: AvatarOutput) -> dict[str, tuple[float, Tensor]]:
-        """Sum of both penalties over canonical and corrected attributes, or over those of a single branch."""
+        """Sum of both penalties over canonical and corrected attributes, or over those of one branch."""
         weights_G = self.region_weights[output.regions_G]
         both: list[CanonicalGaussians] = [output.animated_attributes]
-        if output.canonical is not output.animated:
+        if output.two_branches:
             both = [output.canonical_attributes, *both]
         distance, ratio = self.config.position_free_distance, self.config.scale_free_ratio
         position = [position_penalty(part.offsets_BG3, weights_G, distance) for part in both]

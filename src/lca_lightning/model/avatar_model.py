@@ -12,7 +12,12 @@ from lca_lightning.errors import CheckpointError, DataError
 from lca_lightning.model.attributes import CanonicalGaussians, ScaleLimits, initial_log_scales
 from lca_lightning.model.backbone import Backbone, load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.model.decoders import CanonicalDecoder, SingleBranchDecoder, build_pose_decoder
+from lca_lightning.model.decoders import (
+    CanonicalDecoder,
+    DrivenDecoder,
+    SingleBranchDecoder,
+    build_pose_decoder,
+)
 from lca_lightning.model.encoder import Encoder, ImageTokens
 from lca_lightning.model.posing import SkinMotion, pose_gaussians, skin_motion
 from lca_lightning.model.tokens import ImagePack, Tokenizer, pack_images
@@ -43,13 +48,14 @@ class AvatarOutput:
     """Everything the losses and metrics need.
 
     Args:
-        canonical: Renderings of the static attributes in the target poses (``I_can``); with a single branch
-            there are none, and this is ``animated`` itself.
+        canonical: Renderings of the static attributes in the target poses (``I_can``); where they are the
+            animated ones (one branch) or were not asked for, this is ``animated`` itself.
         animated: Renderings with pose correctives (``I_pose``).
         background_BT3: Colour behind both.
         canonical_attributes: Static attributes ``(B, G, ...)``.
         animated_attributes: Corrected attributes ``(B, T, G, ...)``.
         regions_G: Region label of each Gaussian.
+        two_branches: Whether canonical and animated attributes are decoded apart.
     """
 
     canonical: Frames
@@ -58,6 +64,7 @@ class AvatarOutput:
     canonical_attributes: CanonicalGaussians
     animated_attributes: CanonicalGaussians
     regions_G: Tensor
+    two_branches: bool = True
 
 
 class AvatarModel(nn.Module):
@@ -89,7 +96,7 @@ class AvatarModel(nn.Module):
         self.tokenizer = Tokenizer(backbone.width, config.width, config.fourier_bands)
         self.encoder = Encoder(config, int(anchors.is_face_A.sum()))  # anchors come face first
         scales = initial_log_scales(anchors.spacing_G, anchors.regions_G, config)
-        self.canonical_decoder = CanonicalDecoder(config, scales) if config.branches == "dual" else None
+        self.canonical_decoder = CanonicalDecoder(config, scales) if config.branches != "single" else None
         self.pose_decoder = build_pose_decoder(config, rig.signal_size, scales)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("anchor_fingerprint_A3", anchors.positions_A3.clone())
@@ -107,7 +114,8 @@ class AvatarModel(nn.Module):
         from torch._dynamo import config  # slow to import
 
         config.recompile_limit = max(config.recompile_limit, GRAPHS)
-        decoders = [part.layers for part in (self.canonical_decoder, self.pose_decoder) if part is not None]
+        parts = (self.canonical_decoder, self.pose_decoder)
+        decoders = [part.layers for part in parts if isinstance(part, (CanonicalDecoder, DrivenDecoder))]
         for part in (*self.encoder.layers, *decoders):
             part.compile()
 
@@ -245,6 +253,7 @@ class AvatarModel(nn.Module):
         batch: Batch,
         background_BT3: Tensor | None = None,
         on_template_B: Tensor | None = None,
+        render_canonical: bool = True,
     ) -> AvatarOutput:
         """Create the avatars of a batch and render them in its target frames.
 
@@ -253,6 +262,7 @@ class AvatarModel(nn.Module):
             background_BT3: Colour behind the avatars, white by default.
             on_template_B: True for subjects whose Gaussians start on the template instead of on their own
                 mesh (identity dropout, drawn by the training step).
+            render_canonical: Whether to render the static attributes too, where there are two branches.
 
         Returns:
             Static and animated renderings with the attributes behind them.
@@ -267,11 +277,10 @@ class AvatarModel(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             motion = self.skin_motion(batch.identity_BI, batch.driving)
             frames = self.render(pose_gaussians(animated, motion), batch.targets, background_BT3)
-            if self.canonical_decoder is None:
-                static = frames
-            else:
+            static, dual = frames, self.config.branches == "dual"
+            if dual and render_canonical:
                 static = self.render(pose_gaussians(canonical, motion), batch.targets, background_BT3)
-        return AvatarOutput(static, frames, background_BT3, canonical, animated, self.anchors.regions_G)
+        return AvatarOutput(static, frames, background_BT3, canonical, animated, self.anchors.regions_G, dual)
 
     def render(self, clouds: list[list[Gaussians]], targets: Targets, background_BT3: Tensor) -> Frames:
         """Render each cloud into the camera of its target frame."""
@@ -313,6 +322,7 @@ class AvatarModel(nn.Module):
             for name, part in self.named_children()
             if name in ("tokenizer", "encoder", "canonical_decoder", "pose_decoder")
         }
+        counts = {name: count for name, count in counts.items() if count}  # static: no pose decoder
         return {**counts, "trained": sum(counts.values()), "frozen backbone": self.backbone.parameter_count}
 
 

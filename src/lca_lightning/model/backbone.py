@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lca_lightning.errors import ConfigError, ShapeError, check_shape
-from lca_lightning.model.backbone_loading import RANDOM_TINY, load_network, random_tiny
+from lca_lightning.model.backbone_loading import RANDOM, load_network, random_network
 from lca_lightning.model.frozen import FrozenNetwork
 from lca_lightning.model.patch_grid import forward_options, patch_size
 from lca_lightning.model.pretrained import IMAGENET, Normalisation
@@ -118,7 +118,8 @@ def load_backbone(name_or_path: str, precision: Precision = "auto", chunk: int =
     Args:
         name_or_path: ``sapiens-0.3b``, ``-0.6b``, ``-1b`` or ``-2b``; ``sapiens2-0.1b`` to ``-5b``; a Sapiens
             v1 checkpoint file or the folder that holds it; the id or local folder of a ``transformers``
-            vision transformer; or ``random-tiny``, a small seeded random one for tests and laptops.
+            vision transformer; or a seeded random one: ``random-tiny`` for tests and laptops,
+            ``random-small``, which loses nothing of a patch's pixels, for synthetic people on one GPU.
         precision: ``auto`` for bfloat16 on CUDA and float32 elsewhere, or ``float32``, ``bfloat16``.
         chunk: Images encoded at a time; memory grows with it, results do not change.
 
@@ -130,7 +131,7 @@ def load_backbone(name_or_path: str, precision: Precision = "auto", chunk: int =
         CheckpointError: The weights are damaged, incomplete, or those of another model or size.
         ConfigError: The model is no vision transformer with a grid of patch tokens.
     """
-    if name_or_path == RANDOM_TINY:
-        return Backbone(random_tiny(), RANDOM_TINY, precision, chunk)
+    if name_or_path in RANDOM:
+        return Backbone(random_network(name_or_path), name_or_path, precision, chunk)
     network, normalisation = load_network(name_or_path)
     return Backbone(network, name_or_path, precision, chunk, normalisation)

@@ -20,7 +20,7 @@ class AvatarModelConfig:
 
     Args:
         backbone: Frozen image encoder: ``sapiens-0.3b`` to ``sapiens-2b``, a Sapiens checkpoint file, the id
-            or local folder of a ``transformers`` vision model, or ``random-tiny``.
+            or local folder of a ``transformers`` vision model, ``random-tiny`` or ``random-small``.
         backbone_precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, float32 elsewhere.
         backbone_chunk: Images encoded at a time, so that many views fit beside the encoder.
         max_views: Most photos of one avatar; memory grows with them (ours).
@@ -43,7 +43,9 @@ class AvatarModelConfig:
         adaln_gate_init: Initial gate of those blocks; 0 is AdaLN-Zero (ours: a small positive value lets
             short runs learn from photos from the first steps).
         branches: ``dual``: a canonical decoder and pose-dependent corrections; ``single``: one head that sees
-            token and driving signals and gives the attributes directly (the ablation of Table S1).
+            token and driving signals and gives the attributes directly (the ablation of Table S1);
+            ``static``: the canonical decoder alone, moved by skinning only (MV-LHM, the fair baseline of
+            Table 2).
         decoder_hidden: Hidden width of both decoders.
         decoder_layers: Linear layers of both decoders.
         max_offset: Largest canonical offset per axis, metres (ours).
@@ -83,7 +85,7 @@ class AvatarModelConfig:
     rope_base: float = 100.0
     adaln: bool = True
     adaln_gate_init: float = 0.0
-    branches: Literal["dual", "single"] = "dual"
+    branches: Literal["dual", "single", "static"] = "dual"
     decoder_hidden: int = 128
     decoder_layers: int = 4
     max_offset: float = 0.5

@@ -207,10 +207,41 @@ class SingleBranchDecoder(DrivenDecoder):
         return self(projected_BAD, signals_BTS, canonical.base_BG3, limits)
 
 
+class NoPoseDecoder(nn.Module):
+    """Stands where a model without pose-dependent corrections has no decoder: attributes never change.
+
+    This is LHM's way to animate, skinning alone, and so that of the fair baseline MV-LHM (LCA Table 2).
+    """
+
+    def project_tokens(self, tokens_BAD: Tensor) -> Tensor:
+        """Nothing is kept of the tokens, ``(B, A, 0)``."""
+        return tokens_BAD[..., :0]
+
+    def animate(
+        self,
+        canonical: CanonicalGaussians,
+        projected_BAD: Tensor,
+        signals_BTS: Tensor,
+        limits: ScaleLimits,
+    ) -> CanonicalGaussians:
+        """The canonical attributes, repeated for each frame, ``(B, T, G, ...)``."""
+        frames = signals_BTS.shape[1]
+        repeated = [
+            value[:, None].expand(-1, frames, *value.shape[1:])
+            for value in (getattr(canonical, name) for name in canonical.__dataclass_fields__)
+        ]
+        return CanonicalGaussians(*repeated)
+
+
+AnyPoseDecoder = PoseDecoder | SingleBranchDecoder | NoPoseDecoder
+
+
 def build_pose_decoder(
     config: AvatarModelConfig, signal_width: int, initial_log_scales_G: Tensor
-) -> PoseDecoder | SingleBranchDecoder:
+) -> AnyPoseDecoder:
     """The decoder that driving signals reach, as ``config.branches`` says."""
+    if config.branches == "static":
+        return NoPoseDecoder()
     if config.branches == "single":
         return SingleBranchDecoder(config, signal_width, initial_log_scales_G)
     return PoseDecoder(config, signal_width)

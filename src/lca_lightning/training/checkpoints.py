@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import lca_lightning
-from lca_lightning.errors import CheckpointError
+from lca_lightning.errors import CheckpointError, ConfigError
 
 FORMAT = "lca-checkpoint"
 VERSION = 1
@@ -44,12 +44,14 @@ class MatchReport:
         missing: Names of the model that the checkpoint lacks, left as they were.
         unexpected: Names of the checkpoint that the model lacks.
         resized: Names present on both sides with different shapes, left as they were.
+        fresh: Names of parts that start anew on purpose, whatever the checkpoint has.
     """
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     resized: tuple[str, ...]
+    fresh: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} tensors matched"]
@@ -57,6 +59,9 @@ class MatchReport:
             names = getattr(self, label)
             shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             parts.append(f"{len(names)} {label}" + (f" ({shown})" if names else ""))
+        if self.fresh:
+            heads = ", ".join(dict.fromkeys(name.split(".")[0] for name in self.fresh))
+            parts.append(f"{len(self.fresh)} fresh ({heads})")
         return "; ".join(parts)
 
 
@@ -152,7 +157,33 @@ def check_block(block: Any, path: str, rig: str | None = None, anchors: int | No
         )
 
 
-def initialise(model: nn.Module, path: str | Path, rig: str, prefix: str = "model.") -> MatchReport:
+def part_names(model: nn.Module) -> list[str]:
+    """Parts of a model that can be trained, by name: encoder, decoders and so on."""
+    return [name for name, part in model.named_children() if any(True for _ in part.parameters())]
+
+
+def check_fresh(model: nn.Module, fresh: Sequence[str]) -> None:
+    """Refuse names that are no part of the model.
+
+    Args:
+        model: The avatar model.
+        fresh: Parts that shall start anew.
+
+    Raises:
+        ConfigError: Names the unknown one and lists the parts there are.
+    """
+    known = part_names(model)
+    unknown = [name for name in fresh if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"model.fresh names {unknown[0]!r}, which is no part of this model; choose from"
+            f" {', '.join(known)}."
+        )
+
+
+def initialise(
+    model: nn.Module, path: str | Path, rig: str, prefix: str = "model.", fresh: Sequence[str] = ()
+) -> MatchReport:
     """Copy the weights of a checkpoint into a model, nothing else (no optimiser, no step, no configuration).
 
     Args:
@@ -160,13 +191,16 @@ def initialise(model: nn.Module, path: str | Path, rig: str, prefix: str = "mode
         path: Checkpoint of another run, e.g. of pretraining.
         rig: The model's rig, which must be the checkpoint's.
         prefix: Where the model sits in the checkpoint's names.
+        fresh: Parts of the model that keep their own weights, e.g. heads of another kind or size.
 
     Returns:
         What matched.
 
     Raises:
         CheckpointError: Unreadable, another format or rig, or nothing matches.
+        ConfigError: ``fresh`` names no part of the model.
     """
+    check_fresh(model, fresh)
     checkpoint = read_checkpoint(path)
     check_block(checkpoint[BLOCK], str(path), rig=rig)
     theirs: dict[str, Tensor] = {
@@ -175,15 +209,17 @@ def initialise(model: nn.Module, path: str | Path, rig: str, prefix: str = "mode
         if name.startswith(prefix)
     }
     ours = model.state_dict()
+    anew = tuple(name for name in ours if name.split(".")[0] in fresh)
+    theirs = {name: tensor for name, tensor in theirs.items() if name.split(".")[0] not in fresh}
     shared = [name for name in ours if name in theirs]
     resized = tuple(name for name in shared if ours[name].shape != theirs[name].shape)
     matched = tuple(name for name in shared if name not in set(resized))
     if not matched:
         raise CheckpointError(f"Nothing in {path} fits the model; is it the same size (configs/model)?")
     model.load_state_dict({name: theirs[name] for name in matched}, strict=False)
-    missing = tuple(name for name in ours if name not in theirs)
+    missing = tuple(name for name in ours if name not in theirs and name not in anew)
     unexpected = tuple(name for name in theirs if name not in ours)
-    return MatchReport(matched, missing, unexpected, resized)
+    return MatchReport(matched, missing, unexpected, resized, anew)
 
 
 def check_shapes(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], path: str) -> None:

@@ -20,7 +20,14 @@ from lca_lightning.metrics.masked import MaskedProtocol
 from lca_lightning.metrics.protocol import ScoredFrames
 from lca_lightning.model.avatar_model import AvatarOutput, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.training.checkpoints import BLOCK, check_block, check_shapes, initialise, make_block
+from lca_lightning.training.checkpoints import (
+    BLOCK,
+    check_block,
+    check_fresh,
+    check_shapes,
+    initialise,
+    make_block,
+)
 from lca_lightning.training.draws import StepDraws, draw_step, seed_of, step_place
 from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.flops import StepFlopCounter, step_shape
@@ -46,6 +53,10 @@ class LCALightningModule(pl.LightningModule):
         augmentation: What is changed in training batches.
         init_from: Checkpoint whose weights the model starts from; step, optimiser and configuration are not
             taken (`--ckpt_path` does that).
+        fresh: Parts of the model that start anew all the same, e.g. decoders that a later stage replaces.
+
+    Raises:
+        ConfigError: ``fresh`` names no part of the model.
     """
 
     def __init__(
@@ -55,11 +66,14 @@ class LCALightningModule(pl.LightningModule):
         optimizer: OptimizerConfig,
         augmentation: AugmentationConfig,
         init_from: str | None = None,
+        fresh: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.avatar, self.optimizer_config, self.init_from = avatar, optimizer, init_from
         self.run_config = ""
         self.model = build_avatar_model(avatar)
+        self.fresh = tuple(fresh or ())
+        check_fresh(self.model, self.fresh)
         self.augmentation = Augmentation(augmentation, self.model.rig)
         self.losses = ReconstructionLoss(losses)
         self.validation_scores = MaskedProtocol(lpips=False)
@@ -77,7 +91,7 @@ class LCALightningModule(pl.LightningModule):
         if stage == "test" and self.test_scores is None:
             self.test_scores = MaskedProtocol()
         if self.init_from and not self.trainer.ckpt_path:
-            report = initialise(self.model, self.init_from, self.avatar.rig)
+            report = initialise(self.model, self.init_from, self.avatar.rig, fresh=self.fresh)
             self.print(f"Initialised from {self.init_from}: {report}.")
 
     def configure_optimizers(self) -> Any:
@@ -206,7 +220,9 @@ class LCALightningModule(pl.LightningModule):
 
     def _losses(self, batch: Batch, draws: StepDraws) -> tuple[AvatarOutput, dict[str, Tensor]]:
         background_BT3 = draws.background_BT3.to(batch.targets.images_BT3HW)
-        output = self.model(batch, background_BT3, draws.on_template_B.to(self.device))
+        on_template_B = draws.on_template_B.to(self.device)
+        wanted = self.losses.config.canonical_weight > 0
+        output = self.model(batch, background_BT3, on_template_B, render_canonical=wanted)
         return output, self.losses(output, batch.targets)
 
     def _log_terms(self, terms: dict[str, Tensor], batch_size: int) -> None:

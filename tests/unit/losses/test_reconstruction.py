@@ -89,6 +89,19 @@ def test_total_by_hand() -> None:
     assert float(terms["total"]) == pytest.approx(total)
 
 
+@pytest.mark.parametrize("factor", [0.0, 0.25])
+def test_the_canonical_rendering_counts_as_asked(factor: float) -> None:
+    output, targets = make_output(image=0.5, alpha=0.5)
+    terms = ReconstructionLoss(LossConfig(perceptual_weight=0.0, canonical_weight=factor))(output, targets)
+    assert ("canonical/l1" in terms) == (factor > 0)
+    regularisers = 10 * float(terms["position"]) + 0.1 * float(terms["scale"])
+    assert float(terms["position"]) == pytest.approx(2 * 10 * 0.1 / 2)  # of both attributes all the same
+    animated = float(terms["animated/l1"]) + float(terms["animated/mask"])
+    assert float(terms["total"]) == pytest.approx(animated + factor * (0.25 + 0.5) + regularisers)
+    with pytest.raises(ConfigError, match="canonical_weight must not be negative"):
+        LossConfig(canonical_weight=-1.0)
+
+
 def test_composite_by_hand() -> None:
     masks = torch.tensor([[[[[1.0, 0.25]]]]])
     result = composite(torch.full((1, 1, 3, 1, 2), 0.8), masks, torch.tensor([[[0.0, 0.4, 1.0]]]))

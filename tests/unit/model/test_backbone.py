@@ -26,6 +26,12 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LCA_WEIGHTS", raising=False)
 
 
+def test_random_small_keeps_every_value_of_a_patch() -> None:
+    network = load_backbone("random-small").network
+    weight = network.embeddings.patch_embeddings.projection.weight.flatten(1)
+    assert weight.shape == (768, 3 * 16 * 16) and int(torch.linalg.matrix_rank(weight.double())) == 768
+
+
 def test_random_tiny_is_seeded_and_leaves_the_generator_alone(backbone: Backbone) -> None:
     torch.manual_seed(11)
     expected = torch.rand(3)

@@ -120,3 +120,38 @@ def test_single_branch_trains_and_its_avatar_survives_the_file(
     torch.testing.assert_close(
         loaded.animate(one).gaussians.colors_GC, expected.colors_BG3[1, 0], atol=1e-4, rtol=0
     )
+
+
+def test_a_static_model_moves_by_skinning_alone_and_its_avatar_survives_the_file(
+    rig: AnnyRig, backbone: Backbone, anchors: Anchors, batch: Batch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = AvatarModelConfig(**SIZES, branches="static")  # type: ignore[arg-type]
+    model = AvatarModel(config, rig, backbone, anchors).train()
+    counts = model.parameter_counts()
+    assert "pose_decoder" not in counts and counts["canonical_decoder"] > 0
+    torch.nn.init.normal_(model.canonical_decoder.layers[-1].weight, std=0.1)  # type: ignore[union-attr,arg-type]
+    output = model(batch)
+    assert output.canonical is output.animated
+    for name in ("offsets_BG3", "color_logits_BG3", "quaternions_BG4", "log_scales_BG3", "opacities_BG"):
+        static, frames = getattr(output.canonical_attributes, name), getattr(output.animated_attributes, name)
+        assert torch.equal(frames, static[:, None].expand_as(frames))
+    terms = ReconstructionLoss(LossConfig(perceptual_weight=0.0))(output, batch.targets)
+    assert not [name for name in terms if name.startswith("canonical/")]
+    terms["total"].backward()
+    assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    references = type(batch.references)(
+        *(value[1:] for value in vars(batch.references).values() if value is not None)
+    )
+    avatar = create_avatar(model, references, batch.identity_BI[1])
+    save_avatar(avatar, tmp_path / "static.lca")
+    loaded = load_avatar(tmp_path / "static.lca")
+    driving = batch.driving
+    one = type(driving)(*(getattr(driving, name)[1:, :1] for name in driving.__dataclass_fields__))
+    with torch.no_grad():
+        expected = model(batch).canonical_attributes
+        posed = model.pose(expected, batch.identity_BI, driving)[1][0]
+    got = loaded.animate(one).gaussians
+    torch.testing.assert_close(got.colors_GC, expected.colors_BG3[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(got.means_G3, posed.means_G3, atol=1e-4, rtol=0)
+    assert torch.equal(loaded.animate(one, correctives=False).gaussians.means_G3, got.means_G3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lca_lightning.errors import CheckpointError
+from lca_lightning.errors import CheckpointError, ConfigError
 from lca_lightning.training import checkpoints
 
 
@@ -66,6 +66,32 @@ def test_initialise_reports_and_copies(tmp_path: Path) -> None:
     assert report.unexpected == ("old.weight", "old.bias")
     assert report.resized == ("wide.weight", "wide.bias")
     assert str(report).startswith("2 tensors matched; 2 missing (new.weight, new.bias); 2 unexpected")
+
+
+def test_fresh_parts_start_anew_though_the_checkpoint_has_them(tmp_path: Path) -> None:
+    def model(hidden: int) -> nn.ModuleDict:
+        head = nn.Sequential(nn.Linear(3, hidden), nn.Linear(hidden, 2))
+        return nn.ModuleDict({"encoder": nn.Linear(2, 3), "head": head, "other": nn.Linear(3, 1)})
+
+    theirs, ours, wider = model(4), model(4), model(5)
+    path = save(tmp_path / "a.ckpt", theirs)
+    for subject, resized in ((ours, 0), (wider, 3)):
+        before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
+        report = checkpoints.initialise(subject, path, "anny", fresh=["head"])
+        for name, tensor in subject.state_dict().items():
+            source = before if name.startswith("head.") else theirs.state_dict()
+            assert torch.equal(tensor, source[name]), name
+        assert len(report.fresh) == 4 and not report.resized and not report.unexpected and not report.missing
+        assert str(report).endswith("4 fresh (head)")
+        assert len(checkpoints.initialise(subject, path, "anny").resized) == resized
+
+
+def test_a_fresh_part_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 2), "nothing": nn.Identity()})
+    path = save(tmp_path / "a.ckpt", model)
+    for name in ("heads", "nothing"):
+        with pytest.raises(ConfigError, match=f"model.fresh names '{name}', .* choose from encoder, head"):
+            checkpoints.initialise(model, path, "anny", fresh=["encoder", name])
 
 
 def test_initialise_refuses_what_does_not_belong(tmp_path: Path) -> None:

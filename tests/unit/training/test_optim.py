@@ -71,9 +71,11 @@ def written_table(config: AvatarModelConfig) -> dict[str, tuple[int, bool]]:
     behind |= named("encoder.global_vector.1", LINEAR) | named("encoder.global_vector.3", LINEAR)
     table |= {name: (1, decayed) for name, decayed in behind.items()}
     full: dict[str, bool] = {}
-    if config.branches == "dual":
+    if config.branches != "single":
         for index in range(config.decoder_layers):
             full |= named(f"canonical_decoder.layers.{2 * index}", LINEAR)
+    if config.branches == "static":
+        return table | {name: (0, decayed) for name, decayed in full.items()}
     full |= named("pose_decoder.token_projection", LINEAR) | {"pose_decoder.signal_projection.weight": True}
     for index in range(config.decoder_layers - 1):
         full |= named(f"pose_decoder.layers.{2 * index + 1}", LINEAR)
@@ -89,14 +91,14 @@ def base_on_meta(model: AvatarModel) -> AvatarModel:
         return AvatarModel(AvatarModelConfig(**recipe), model.rig, backbone, model.anchors)
 
 
-@pytest.fixture(scope="module", params=["dual", "single", "compiled", "base"])
+@pytest.fixture(scope="module", params=["dual", "single", "static", "compiled", "base"])
 def variant(request: pytest.FixtureRequest, model: AvatarModel) -> AvatarModel:
     """Both decoders' forms, the compiled model, whose names must not change, and the paper's size."""
     if request.param == "dual":
         return model
     if request.param == "base":
         return base_on_meta(model)
-    change = {"branches": "single"} if request.param == "single" else {"compile": True}
+    change = {"compile": True} if request.param == "compiled" else {"branches": request.param}
     return AvatarModel(replace(model.config, **change), model.rig, model.backbone, model.anchors)
 
 
