@@ -20,10 +20,19 @@ from torch import Tensor, nn
 
 import lca_lightning
 from lca_lightning.errors import CheckpointError, ConfigError
+from lca_lightning.training.checkpoint_shards import checkpoint_source
 
 FORMAT = "lca-checkpoint"
 VERSION = 1
 BLOCK = "lca"
+_TRAINING_STATE = (
+    "optimizer_states",
+    "lr_schedulers",
+    "callbacks",
+    "loops",
+    "averaging_state",
+    "current_model_state",
+)
 _UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -103,20 +112,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read one of our checkpoints without executing anything from it.
 
     Args:
-        path: File written by ``lca fit``.
+        path: File written by ``lca fit``, in one piece or the list of its shards.
 
     Returns:
         Lightning's checkpoint, with a block of a known version.
 
     Raises:
-        CheckpointError: No such file, not a checkpoint, or one of another format or version.
+        CheckpointError: No such file, not a checkpoint, one of another format or version, or incomplete.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"No checkpoint at {path}; `lca fit` writes last.ckpt to its run directory.")
     try:
         with warnings.catch_warnings():  # torch comments on pickles that it then refuses
             warnings.simplefilter("ignore", UserWarning)
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(checkpoint_source(path), map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of lca-lightning, or is damaged; use a .ckpt of `lca fit`."
@@ -124,6 +133,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     block = checkpoint.get(BLOCK) if isinstance(checkpoint, Mapping) else None
     check_block(block, str(path))
     return dict(checkpoint)
+
+
+def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint without the state of its training; of a run that averages its weights, the average.
+
+    Args:
+        checkpoint: Content of a checkpoint.
+    """
+    return {key: value for key, value in checkpoint.items() if key not in _TRAINING_STATE}
 
 
 def check_block(block: Any, path: str, rig: str | None = None, anchors: int | None = None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lca_lightning.augmentation import Augmentation, AugmentationConfig
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.pictures import write_png
-from lca_lightning.errors import ConfigError, NonFiniteError
+from lca_lightning.errors import CheckpointError, ConfigError, NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.metrics.masked import MaskedProtocol
 from lca_lightning.metrics.protocol import ScoredFrames
@@ -196,7 +196,12 @@ class LCALightningModule(pl.LightningModule):
         path = str(self.trainer.ckpt_path)
         check_block(checkpoint.get(BLOCK), path, rig=self.avatar.rig, anchors=self.avatar.anchors)
         check_shapes(self.state_dict(), checkpoint["state_dict"], path)
-        if self.trainer.state.fn == TrainerFn.FITTING and checkpoint.get("optimizer_states"):
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            if not checkpoint.get("optimizer_states"):
+                raise CheckpointError(
+                    f"{path} holds weights only, so that no run can continue from it; start a new one by"
+                    " --model.init_from."
+                )
             groups = parameter_groups(self.model, self.avatar.layers, self.optimizer_config)
             keep_configured_rates(checkpoint, groups, self.optimizer_config.betas, path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from lca_lightning.errors import ConfigError
 from lca_lightning.training.callbacks.interruption import StopRequest
+from lca_lightning.training.checkpoint_writing import write_weights
 
 
 class RollingCheckpoint(Checkpoint):
@@ -24,11 +25,25 @@ class RollingCheckpoint(Checkpoint):
     Args:
         every_n_steps: Optimiser steps between two writes, 0 for never.
         every_n_minutes: Minutes between two writes, 0 for never.
+        slice_minutes: Minutes after which the run writes, says how to continue and ends with status 0, for
+            machines that are lent in slices; counted from the start of the command's work, 0 for never.
+        shard_mib: Largest size of a piece of a checkpoint, MiB; None writes each checkpoint in one piece.
+        weights: Whether to write ``weights.ckpt`` too when the run or its slice ends: the weights without the
+            state of the training, to carry around.
     """
 
-    def __init__(self, every_n_steps: int = 1000, every_n_minutes: float = 15.0) -> None:
+    def __init__(
+        self,
+        every_n_steps: int = 1000,
+        every_n_minutes: float = 15.0,
+        slice_minutes: float = 0.0,
+        shard_mib: float | None = None,
+        weights: bool = False,
+    ) -> None:
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
+        self.slice_minutes, self.shard_mib, self.weights = slice_minutes, shard_mib, weights
+        self._began = time.monotonic()
         self.stop = StopRequest()
         self._step = self._saved_step = -1
         self._saved_at = 0.0
@@ -54,20 +69,24 @@ class RollingCheckpoint(Checkpoint):
             return
         self._step = step
         late = self.every_n_minutes > 0 and time.monotonic() - self._saved_at > 60.0 * self.every_n_minutes
-        number, by_time = self.stop.agree(trainer, late)
+        over = self.slice_minutes > 0 and time.monotonic() - self._began > 60.0 * self.slice_minutes
+        number, by_time, slice_over = self.stop.agree(trainer, late, over and step != trainer.max_steps)
         by_step = self.every_n_steps > 0 and step % self.every_n_steps == 0
-        if by_step or by_time or number:
+        if by_step or by_time or number or slice_over:
             self._save(trainer, "last.ckpt")
         if number:
             path = Path(trainer.default_root_dir) / "last.ckpt"
             name = signal.Signals(number).name
             pl_module.print(f"{name} at step {step}: wrote {path}. To go on: lca fit --ckpt_path {path}")
             self.stop.leave(trainer, number)
+        if slice_over:
+            self._end_slice(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the final state."""
         if trainer.global_step != self._saved_step:
             self._save(trainer, "last.ckpt")
+        self._write_weights(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Leave the signals alone again."""
@@ -95,6 +114,21 @@ class RollingCheckpoint(Checkpoint):
                 f"{trainer.ckpt_path} is of a run that averages its weights; add `--config overlay/ema` to"
                 " continue it, or start from the average by model.init_from."
             )
+
+    def _end_slice(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> NoReturn:
+        """End the command, not the run: its state is written."""
+        self._write_weights(trainer)
+        path = Path(trainer.default_root_dir) / "last.ckpt"
+        pl_module.print(
+            f"The slice of {self.slice_minutes:g} minutes ended at step {trainer.global_step} of"
+            f" {trainer.max_steps}: wrote {path}. To go on: lca fit --ckpt_path {path}"
+        )
+        raise SystemExit(0)
+
+    def _write_weights(self, trainer: pl.Trainer) -> None:
+        if self.weights and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            folder = Path(trainer.default_root_dir)
+            write_weights(folder / "last.ckpt", folder / "weights.ckpt", self.shard_mib)
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
