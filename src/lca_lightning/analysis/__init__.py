@@ -1,1 +1,1 @@
-"""Looking inside trained models: attention over photos, statistics of geometry tokens."""
+"""What a trained model looks at, and how alike it sees different data: attention maps, token statistics."""
