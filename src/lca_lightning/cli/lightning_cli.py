@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import shlex
 import signal
 import threading
 import warnings
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -46,7 +47,9 @@ from lca_lightning.training.callbacks.data_wait import DataWait
 from lca_lightning.training.callbacks.image_grids import ImageGrids
 from lca_lightning.training.callbacks.interruption import STOPPING
 from lca_lightning.training.callbacks.progress import Progress
+from lca_lightning.training.callbacks.run_folder import RunFolder, data_roots
 from lca_lightning.training.callbacks.throughput import Throughput
+from lca_lightning.training.callbacks.turntables import Turntables
 from lca_lightning.training.checkpoint_writing import AtomicCheckpointIO
 from lca_lightning.training.checkpoints import BLOCK, check_block, read_checkpoint
 from lca_lightning.training.module import LCALightningModule
@@ -57,6 +60,7 @@ CALLBACKS = {
     "last_checkpoint": RollingCheckpoint,
     "best_checkpoint": BestCheckpoint,
     "image_grids": ImageGrids,
+    "turntables": Turntables,
 }
 
 
@@ -186,10 +190,15 @@ class LCALightningCLI(LightningCLI):
             kwargs["logger"] = logs if self.verb == "fit" else False
         if config.profiler is None:
             kwargs["profiler"] = DataWait()
-        own = [Throughput()] if config.enable_progress_bar is False else [Throughput(), Progress()]
+        own: list[Callback] = [Throughput()]
+        if config.enable_progress_bar is not False:
+            own.append(Progress())
+        if self.verb == "fit":
+            command = shlex.join(["lca", "fit", *self.words])
+            own.append(RunFolder(command, run_label(self.words), data_roots(self.config.fit.get("data"))))
         self.trainer_defaults["callbacks"] = own
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO(self.config[self.verb].last_checkpoint.shard_mib)
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Image grids in TensorBoard and in the run directory: references, target, renderings, error, mask."""
+"""Image grids in the logger and in the run directory: references, target, renderings, error, mask."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.pictures import write_png
+from lca_lightning.training.callbacks.logged_pictures import log_picture
 from lca_lightning.training.pictures import picture_grid
 
 
@@ -54,6 +54,4 @@ class ImageGrids(pl.Callback):
         grid_3HW = picture_grid(batch, pictures, self.rows)
         file_name = f"{name}_{trainer.global_step:07d}.png"
         write_png(grid_3HW, Path(trainer.default_root_dir) / "images" / file_name)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"{name}/grid", grid_3HW, trainer.global_step)
+        log_picture(trainer.loggers, f"{name}/grid", grid_3HW, trainer.global_step)
