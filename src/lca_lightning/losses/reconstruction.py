@@ -26,6 +26,8 @@ class LossConfig:
         l1_weight: Photometric L1 (paper: 1).
         perceptual_weight: LPIPS (paper: 1); 0 does not even load the network.
         perceptual_net: ``vgg`` or the much cheaper ``alex``.
+        perceptual_weights: Stored precision of its weights: ``float32``, ``float16`` (docs/weights.md), or
+            ``auto`` for the first of them that is on this machine; the run says which it is.
         perceptual_size: Side in pixels of a square crop around the person that LPIPS looks at; None for the
             whole image.
         mask_weight: L1 between rendered alpha and mask.
@@ -44,6 +46,7 @@ class LossConfig:
     l1_weight: float = 1.0
     perceptual_weight: float = 1.0
     perceptual_net: Literal["vgg", "alex"] = "vgg"
+    perceptual_weights: Literal["auto", "float32", "float16"] = "auto"
     perceptual_size: int | None = None
     mask_weight: float = 1.0
     canonical_weight: float = 1.0
@@ -78,7 +81,9 @@ class ReconstructionLoss(nn.Module):
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
-        self.perceptual = LPIPS(config.perceptual_net) if config.perceptual_weight else None
+        self.perceptual = None
+        if config.perceptual_weight:
+            self.perceptual = LPIPS(config.perceptual_net, config.perceptual_weights)
         self.register_buffer("region_weights", region_factors(config.region_factors), persistent=False)
 
     def forward(self, output: AvatarOutput, targets: Targets) -> dict[str, Tensor]:

@@ -114,6 +114,8 @@ class LCALightningModule(pl.LightningModule):
         counts = self.model.parameter_counts()
         text = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
         self.print(f"Parameters: {text}; {self.avatar.gaussians} Gaussians; run {self._directory()}.")
+        if self.losses.perceptual is not None:
+            self.print(f"Perceptual loss: {self.losses.perceptual.net} ({self.losses.perceptual.source}).")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generator too: nothing of ours draws from it, but other people's code may."""
