@@ -53,6 +53,8 @@ class References(_TensorRecord):
         body_mattes_BV1HW: How much of each pixel is the person, in [0, 1], where the data knows it; what is
             not is a constant colour. Augmentation needs them, the model does not.
         face_mattes_BV1hw: The same for the close-ups.
+        directions_BV3: Unit vector from the root joint to each view's camera in the body's own axes (+z in
+            front of the person), where the data knows it; NaN where it knows no pose. Only evaluation asks.
     """
 
     body_BV3HW: Tensor
@@ -61,6 +63,7 @@ class References(_TensorRecord):
     face_mask_BV: Tensor
     body_mattes_BV1HW: Tensor | None = None
     face_mattes_BV1hw: Tensor | None = None
+    directions_BV3: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_shape("references.body_BV3HW", self.body_BV3HW, ("B", "V", 3, "H", "W"))
@@ -72,6 +75,8 @@ class References(_TensorRecord):
             if getattr(self, name) is not None:
                 shape = (subjects, views, 1, *images.shape[-2:])
                 check_shape(f"references.{name}", getattr(self, name), shape)
+        if self.directions_BV3 is not None:
+            check_shape("references.directions_BV3", self.directions_BV3, (subjects, views, 3))
 
     def pad_views(self, count: int) -> References:
         """Append padding views so that ``count`` views stand in each row."""
@@ -79,13 +84,14 @@ class References(_TensorRecord):
         if not missing:
             return self
         images = (0, 0, 0, 0, 0, 0, 0, missing)
-        mattes = (self.body_mattes_BV1HW, self.face_mattes_BV1hw)
         return References(
             functional.pad(self.body_BV3HW, images),
             functional.pad(self.face_BV3hw, images),
             functional.pad(self.view_mask_BV, (0, missing)),
             functional.pad(self.face_mask_BV, (0, missing)),
-            *(None if matte is None else functional.pad(matte, images) for matte in mattes),
+            _padded(self.body_mattes_BV1HW, images),
+            _padded(self.face_mattes_BV1hw, images),
+            _padded(self.directions_BV3, (0, 0, 0, missing)),
         )
 
 
@@ -193,6 +199,7 @@ class Batch(_TensorRecord):
         subjects: Subject name per row.
         frames: ``"sequence/camera/frame"`` per row and target.
         lighting: Light of the targets where all rows come from a light stage, else None.
+        reference_shots: ``"sequence/camera/frame"`` per row and real view; None where the data does not say.
     """
 
     references: References
@@ -202,6 +209,7 @@ class Batch(_TensorRecord):
     subjects: tuple[str, ...]
     frames: tuple[tuple[str, ...], ...]
     lighting: Lighting | None = None
+    reference_shots: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         subjects = self.size
@@ -234,6 +242,7 @@ class Batch(_TensorRecord):
             return samples[0]  # nothing to copy
         views = max(sample.references.body_BV3HW.shape[1] for sample in samples)
         references = [sample.references.pad_views(views) for sample in samples]
+        shots = [names for sample in samples for names in sample.reference_shots or ()]
         return Batch(
             _join(references),
             _join([sample.driving for sample in samples]),
@@ -242,7 +251,12 @@ class Batch(_TensorRecord):
             tuple(name for sample in samples for name in sample.subjects),
             tuple(names for sample in samples for names in sample.frames),
             _join_lighting([sample.lighting for sample in samples]),
+            None if any(sample.reference_shots is None for sample in samples) else tuple(shots),
         )
+
+
+def _padded(tensor: Tensor | None, amounts: tuple[int, ...]) -> Tensor | None:
+    return None if tensor is None else functional.pad(tensor, amounts)
 
 
 def _join(records: Sequence[Any]) -> Any:

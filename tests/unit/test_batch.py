@@ -97,3 +97,15 @@ def test_linear_images_have_the_targets_shape() -> None:
     other = replace(lighting, linear_images_BT3HW=torch.rand(1, 2, 3, 4, 4))
     with pytest.raises(ShapeError, match="lighting.linear_images_BT3HW must have shape"):
         replace(make_batch(2), lighting=other)
+
+
+def test_directions_of_references_travel_with_them_where_all_rows_have_them() -> None:
+    plain = make_batch(2)
+    known = replace(plain, references=replace(plain.references, directions_BV3=torch.rand(1, 2, 3)))
+    wide = replace(known, references=known.references.pad_views(3))
+    joined = Batch.collate([known, wide]).references.directions_BV3
+    assert joined is not None and joined.shape == (2, 3, 3)
+    torch.testing.assert_close(joined[1, :2], known.references.directions_BV3[0])  # type: ignore[index]
+    assert Batch.collate([known, plain]).references.directions_BV3 is None
+    with pytest.raises(ShapeError, match="references.directions_BV3 must have shape"):
+        replace(plain.references, directions_BV3=torch.rand(1, 3, 3))

@@ -45,12 +45,14 @@ def flip(batch: Batch, mirror: RigMirror, chosen_B: Tensor) -> Batch:
 
 
 def _flip_references(references: References) -> References:
+    directions = references.directions_BV3
     return replace(
         references,
         body_BV3HW=references.body_BV3HW.flip(-1),
         face_BV3hw=references.face_BV3hw.flip(-1),
         body_mattes_BV1HW=_sideways(references.body_mattes_BV1HW),
         face_mattes_BV1hw=_sideways(references.face_mattes_BV1hw),
+        directions_BV3=None if directions is None else reflect_points(directions),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence as Collection
+from dataclasses import replace
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils import data
 
 from lca_lightning.batch import Batch, Driving, Lighting, References, Targets
@@ -19,6 +21,7 @@ from lca_lightning.datasets.frame_store import FrameStore, Shot
 from lca_lightning.datasets.plotting import plot_sample
 from lca_lightning.datasets.reader import SequenceSource
 from lca_lightning.datasets.sampling import draw_view_count
+from lca_lightning.geometry.view_directions import view_directions
 
 
 class SampleBuilder:
@@ -57,8 +60,9 @@ class SampleBuilder:
             targets=_targets(sequence, targets, crops),
             identity_BI=torch.from_numpy(sequence.signals.identity_I)[None].float(),
             subjects=(sequence.subject,),
-            frames=(tuple(f"{sequence.id}/{shot.camera}/{shot.frame:06d}" for shot in targets),),
+            frames=(_names(sequence, targets),),
             lighting=self.lighting(sequence, targets, crops),
+            reference_shots=(_names(reference_sequence or sequence, references),),
         )
 
     def driving(self, sequence: Sequence, frames: list[int]) -> Driving:
@@ -74,7 +78,13 @@ class SampleBuilder:
         return None
 
     def _references(self, sequence: Sequence, shots: tuple[Shot, ...]) -> References:
-        return stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
+        references = stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
+        return replace(references, directions_BV3=_directions(sequence, shots)[None])
+
+
+def _names(sequence: Sequence, shots: tuple[Shot, ...]) -> tuple[str, ...]:
+    """``"sequence/camera/frame"`` of each shot."""
+    return tuple(f"{sequence.id}/{shot.camera}/{shot.frame:06d}" for shot in shots)
 
 
 def _targets(sequence: Sequence, shots: tuple[Shot, ...], crops: list[FrameCrop]) -> Targets:
@@ -87,6 +97,16 @@ def _targets(sequence: Sequence, shots: tuple[Shot, ...], crops: list[FrameCrop]
         w2c_BT44=torch.from_numpy(w2c_T44)[None].float(),
         K_BT33=torch.from_numpy(np.stack([crop.K_33 for crop in crops]))[None],
     )
+
+
+def _directions(sequence: Sequence, shots: tuple[Shot, ...]) -> Tensor:
+    """From where each shot looks at the body, ``(V, 3)``."""
+    frames = [shot.frame for shot in shots]
+    signals = sequence.signals
+    w2c_V44 = np.stack([sequence.cameras[shot.camera].w2c_44 for shot in shots])
+    poses = (signals.rotations_TJ3[frames, 0], signals.translation_T3[frames])
+    parts = (torch.from_numpy(np.asarray(part, np.float32)) for part in (w2c_V44, *poses))
+    return view_directions(*parts)
 
 
 def stack_references(
@@ -178,10 +198,17 @@ class EvaluationSamples(data.Dataset[Batch]):
         dataset: The data set that items refer to.
         items: Which frames to read.
         builder: Reads them.
+        views: Reference views asked for; some items may have fewer.
     """
 
-    def __init__(self, dataset: SequenceSource, items: list[EvaluationItem], builder: SampleBuilder) -> None:
-        self.dataset, self.items, self.builder = dataset, items, builder
+    def __init__(
+        self,
+        dataset: SequenceSource,
+        items: list[EvaluationItem],
+        builder: SampleBuilder,
+        views: int | None = None,
+    ) -> None:
+        self.dataset, self.items, self.builder, self.views = dataset, items, builder, views
 
     def __len__(self) -> int:
         return len(self.items)

@@ -30,10 +30,35 @@ def mesh_silhouette(
     Returns:
         True where a triangle in front of the camera covers the pixel's centre, ``(H, W)``.
     """
+    return visible_triangles(vertices_V3, faces_F3, w2c_44, K_33, height, width) >= 0
+
+
+def visible_triangles(
+    vertices_V3: FloatArray,
+    faces_F3: NDArray[np.int64],
+    w2c_44: FloatArray,
+    K_33: FloatArray,
+    height: int,
+    width: int,
+) -> NDArray[np.int32]:
+    """Which triangle of a mesh a camera sees in each pixel.
+
+    Args:
+        vertices_V3: World positions in metres, ``(V, 3)``.
+        faces_F3: Triangles, ``(F, 3)``.
+        w2c_44: World to camera.
+        K_33: Intrinsics in pixels.
+        height: Of the picture.
+        width: Of the picture.
+
+    Returns:
+        Index of the nearest triangle in front of the camera at the pixel's centre, -1 where there is none,
+        ``(H, W)``.
+    """
     camera_V3 = vertices_V3 @ w2c_44[:3, :3].T + w2c_44[:3, 3]
     depth_V = camera_V3[:, 2]
     pixels_V2 = (camera_V3 @ K_33.T)[:, :2] / np.where(np.abs(depth_V) < 1e-6, 1e-6, depth_V)[:, None]
-    return rasterise_mesh(pixels_V2, depth_V, faces_F3, height, width) >= 0
+    return rasterise_mesh(pixels_V2, depth_V, faces_F3, height, width)
 
 
 def rasterise_mesh(

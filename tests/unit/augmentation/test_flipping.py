@@ -12,6 +12,7 @@ from torch import Tensor
 from lca_lightning.augmentation.flipping import flip
 from lca_lightning.batch import Batch
 from lca_lightning.geometry.cameras import project_points
+from lca_lightning.metrics.views import nearest_view_angles
 from lca_lightning.rendering import choose_renderer
 from lca_lightning.rendering.renderer import Gaussians
 from lca_lightning.rig.anny import AnnyRig
@@ -151,3 +152,16 @@ def test_lamps_shade_the_mirrored_surface_alike(rig: AnnyRig, mirror: RigMirror)
     torch.testing.assert_close(cosines(flipped), cosines(batch).flip(-1))
     assert batch.lighting is not None and flipped.lighting is not None
     assert torch.equal(flipped.lighting.linear_images_BT3HW, batch.lighting.linear_images_BT3HW.flip(-1))
+
+
+def test_angles_between_views_stay(rig: AnnyRig, mirror: RigMirror) -> None:
+    """Targets and references are seen from the mirrored side."""
+    batch = make_batch(rig)
+    views = batch.references.body_BV3HW.shape[1]
+    directions = torch.nn.functional.normalize(torch.rand(1, views, 3) - 0.5, dim=-1)
+    batch = replace(batch, references=replace(batch.references, directions_BV3=directions))
+    flipped = flip(batch, mirror, ALL)
+    before, after = nearest_view_angles(batch), nearest_view_angles(flipped)
+    assert before is not None and after is not None and float(before.max()) > 1
+    torch.testing.assert_close(after, before, atol=1e-2, rtol=0)
+    assert not torch.equal(flipped.references.directions_BV3, directions)  # type: ignore[arg-type]
