@@ -130,8 +130,9 @@ def run(namespace: argparse.Namespace) -> None:
     """
     for name in ("views", "sets", "subjects", "height"):
         least = 32 if name == "height" else 1
-        if (getattr(namespace, name, None) or least) < least:
-            raise UsageError(f"--{name} must be at least {least}, got {getattr(namespace, name)}.")
+        value = getattr(namespace, name, None)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, got {value}.")
     if namespace.analysis == "attention":
         _run_attention(namespace)
     else:

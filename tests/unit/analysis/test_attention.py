@@ -1,4 +1,4 @@
-"""Rows of the attention against the whole softmax of every token, computed plainly; the model is left alone."""
+"""Rows of the attention against the whole softmax of every token; the model is left as it was."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def whole_softmax(block: JointAttention, inputs: Any, heads: int) -> Tensor:
     query, geometry_keys = stream_heads(weights, "geometry", geometry[0], vector[0], heads)
     _, image_keys = stream_heads(weights, "image", images.flatten(0, 1), vector[0], heads)
     keys = torch.cat([geometry_keys, image_keys])
-    scores = [
-        query[:, head] @ keys[:, head].T / math.sqrt(query.shape[-1]) for head in range(query.shape[1])
-    ]
+    scores = [query[:, head] @ keys[:, head].T / math.sqrt(query.shape[-1]) for head in range(query.shape[1])]
     return torch.stack(scores).softmax(-1)
 
 
@@ -144,6 +142,7 @@ def test_what_cannot_be_asked(model: AvatarModel, photos: References) -> None:
         query_attention(model, two, [0])
 
 
+@pytest.mark.slow
 def test_a_model_that_compiles_its_layers(monkeypatch: pytest.MonkeyPatch, photos: References) -> None:
     compiling = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiling(part, backend="eager"))

@@ -50,7 +50,9 @@ def test_every_name_is_near_an_anchor_of_its_own_part(model: AvatarModel) -> Non
 
 def test_heights_and_directions(rig: AnnyRig) -> None:
     point = {name: template_point(rig, POINTS[name]) for name in POINTS}
-    heights = [float(point[name][1]) for name in ("top_of_head", "nose", "chin", "chest", "belly", "left_knee")]
+    heights = [
+        float(point[name][1]) for name in ("top_of_head", "nose", "chin", "chest", "belly", "left_knee")
+    ]
     assert heights == sorted(heights, reverse=True)
     assert point["back_of_head"][2] < point["nose"][2] - 0.15
     assert point["back"][2] < point["chest"][2] - 0.1
