@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from lca_lightning.avatar.create import AvatarCreator, PreparedPhotos
+    from lca_lightning.avatar.create import AvatarCreator, PhotoFormat, PreparedPhotos
+    from lca_lightning.model.avatar_model import AvatarModel
     from lca_lightning.rig.rig import Rig
 
 __version__ = "0.1.0"
@@ -39,11 +40,12 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"lca_lightning.{_HOMES[name]}"), name)
 
 
-def load_model(path: str | Path, device: str | None = None) -> AvatarCreator:
-    """Load a trained model that makes avatars: ``load_model(path).create(images)``.
+def load_model(path: str | Path | None = None, device: str | None = None) -> AvatarCreator:
+    """Load a trained model that makes avatars: ``load_model().create("my_photos/")``.
 
     Args:
-        path: Checkpoint written by ``lca fit``.
+        path: Checkpoint written by ``lca fit``, or the name of a model that ships with the package; the small
+            demonstration model ``tiny`` when None (see MODEL_CARD.md for what it can and cannot do).
         device: ``cpu`` or ``cuda``; CUDA where there is one when None.
 
     Returns:
@@ -55,11 +57,30 @@ def load_model(path: str | Path, device: str | None = None) -> AvatarCreator:
     """
     from lca_lightning.avatar.create import AvatarCreator, model_from_checkpoint, photo_format_of
     from lca_lightning.avatar.devices import pick_device
+    from lca_lightning.pretrained_models import DEFAULT, is_shipped
     from lca_lightning.training.checkpoints import read_checkpoint
 
-    checkpoint = read_checkpoint(path)
-    model = model_from_checkpoint(checkpoint, str(path)).to(pick_device(device))
-    return AvatarCreator(model, photo_format_of(checkpoint), _prepare_photos)
+    path = DEFAULT if path is None else path
+    if isinstance(path, str) and is_shipped(path):
+        model, photo_format = _shipped(path)
+    else:
+        checkpoint = read_checkpoint(path)
+        model, photo_format = model_from_checkpoint(checkpoint, str(path)), photo_format_of(checkpoint)
+    return AvatarCreator(model.to(pick_device(device)), photo_format, _prepare_photos)
+
+
+def _shipped(name: str) -> tuple[AvatarModel, PhotoFormat]:
+    """A model of the package and how it saw photos."""
+    from lca_lightning.avatar.create import model_from_checkpoint, photo_format_from
+    from lca_lightning.pretrained_models import read_model, stored_backbone
+
+    shipped = read_model(name)
+    settings = shipped.checkpoint["lca"]["model"]
+    backbone = stored_backbone(
+        settings["backbone"], shipped.backbone, settings["backbone_precision"], settings["backbone_chunk"]
+    )
+    model = model_from_checkpoint(shipped.checkpoint, f"the shipped model {name!r}", backbone)
+    return model, photo_format_from(shipped.description["photos"])
 
 
 def _prepare_photos(images: Sequence[str | Path | np.ndarray], rig: Rig) -> PreparedPhotos:

@@ -15,14 +15,17 @@ from torch import Tensor
 
 import lca_lightning
 from lca_lightning.avatar.avatar import Avatar, Camera, Origin, Surface, share_rig
+from lca_lightning.avatar.photo_files import list_photos
 from lca_lightning.batch import References
 from lca_lightning.datasets.crops import crop_frame, replace_background
 from lca_lightning.datasets.format import mask_box
 from lca_lightning.datasets.samples import stack_references
 from lca_lightning.errors import CheckpointError, ConfigError, DataError
 from lca_lightning.model.avatar_model import AvatarModel, build_avatar_model
+from lca_lightning.model.backbone import Backbone
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.motion.clip import Motion
+from lca_lightning.rig.loading import load_rig
 from lca_lightning.rig.rig import Rig
 
 IdentityChoice = Literal["fit", "neutral"]
@@ -79,6 +82,7 @@ class PhotoFormat:
 
 
 Photo = str | Path | np.ndarray
+Photos = str | Path | Sequence[Photo]
 PhotoPreparer = Callable[[Sequence[Photo], Rig], PreparedPhotos]
 
 
@@ -94,11 +98,12 @@ class AvatarCreator:
     def __init__(self, model: AvatarModel, photo_format: PhotoFormat, prepare: PhotoPreparer) -> None:
         self.model, self.photo_format, self._prepare = model, photo_format, prepare
 
-    def create(self, images: Sequence[Photo], identity: IdentityChoice = "fit") -> Avatar:
+    def create(self, images: Photos, identity: IdentityChoice = "fit") -> Avatar:
         """Make an avatar from photos of one person.
 
         Args:
-            images: Files, or uint8 sRGB pictures ``(H, W, 3)``; sizes may differ.
+            images: A folder of photos; or files, folders and uint8 sRGB pictures ``(H, W, 3)``, sizes may
+                differ.
             identity: ``fit`` one body to all photos, or ``neutral`` for the average one.
 
         Returns:
@@ -109,17 +114,17 @@ class AvatarCreator:
         """
         return self.create_prepared(self.prepare(images, identity), identity)
 
-    def prepare(self, images: Sequence[Photo], identity: IdentityChoice = "fit") -> PreparedPhotos:
+    def prepare(self, images: Photos, identity: IdentityChoice = "fit") -> PreparedPhotos:
         """Only find the person, face and body in photos; see `create` for the arguments and errors."""
         if identity not in IDENTITY_CHOICES:
             raise ConfigError(f"identity must be one of {', '.join(IDENTITY_CHOICES)}, got {identity!r}.")
-        most = self.model.config.max_views
-        if len(images) > most:
+        photos, most = _each_photo(images), self.model.config.max_views
+        if len(photos) > most:
             raise DataError(
-                f"{len(images)} photos were given, but this model takes at most {most}; "
+                f"{len(photos)} photos were given, but this model takes at most {most}; "
                 "choose sharp ones from different sides."
             )
-        prepared = self._prepare(list(images), self.model.rig)
+        prepared = self._prepare(photos, self.model.rig)
         return prepared if identity == "fit" else replace(prepared, identity_I=None)
 
     def create_prepared(self, prepared: PreparedPhotos, identity: str = "given") -> Avatar:
@@ -127,6 +132,14 @@ class AvatarCreator:
         references = build_references(prepared.photos, self.photo_format)
         origin = Origin(len(prepared.photos), identity, prepared.joints_at_prior, lca_lightning.__version__)
         return create_avatar(self.model, references, prepared.identity_I, origin)
+
+
+def _each_photo(images: Photos) -> list[Photo]:
+    """Folders become their photos; pictures in memory stay where they are in the order."""
+    photos: list[Photo] = []
+    for image in [images] if isinstance(images, (str, Path)) else images:
+        photos += [image] if isinstance(image, np.ndarray) else list_photos([image])
+    return photos
 
 
 def build_references(photos: Sequence[ReferencePhoto], photo_format: PhotoFormat) -> References:
@@ -219,12 +232,15 @@ def create_avatar(
     )
 
 
-def model_from_checkpoint(checkpoint: Mapping[str, Any], path: str) -> AvatarModel:
+def model_from_checkpoint(
+    checkpoint: Mapping[str, Any], path: str, backbone: Backbone | None = None
+) -> AvatarModel:
     """Rebuild the model a checkpoint describes and fill in its weights.
 
     Args:
         checkpoint: A checkpoint's content, with the block ``lca``.
         path: For messages.
+        backbone: The image encoder where it is at hand, else the one the checkpoint names.
 
     Returns:
         The model in evaluation mode on the CPU.
@@ -240,7 +256,11 @@ def model_from_checkpoint(checkpoint: Mapping[str, Any], path: str) -> AvatarMod
         raise CheckpointError(
             f"{path} has model settings this release does not know ({names}); update lca-lightning."
         )
-    model = build_avatar_model(AvatarModelConfig(**settings))
+    config = AvatarModelConfig(**settings)
+    if backbone is None:
+        model = build_avatar_model(config)
+    else:
+        model = AvatarModel(config, load_rig(config.rig, config.rig_asset), backbone)
     prefix = "model."
     state = {n.removeprefix(prefix): t for n, t in checkpoint["state_dict"].items() if n.startswith(prefix)}
     try:
@@ -267,6 +287,15 @@ def photo_format_of(checkpoint: Mapping[str, Any]) -> PhotoFormat:
     if isinstance(config.get("data"), dict):
         options |= config["data"].get("init_args") or {}
     options |= checkpoint.get("datamodule_hyper_parameters") or {}
+    return photo_format_from(options)
+
+
+def photo_format_from(options: Mapping[str, Any]) -> PhotoFormat:
+    """Sizes and background out of named options; the data modules' defaults where one is missing.
+
+    Args:
+        options: May hold ``image_size``, ``face_size`` and ``background``.
+    """
     return PhotoFormat(
         _size(options.get("image_size", (256, 192))),
         _size(options.get("face_size", (128, 128))),

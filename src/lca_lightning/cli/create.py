@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from lca_lightning.avatar import Avatar
     from lca_lightning.avatar.create import PreparedPhotos
 
+NOTICE = (
+    "Using the small demonstration model `{name}`, trained on synthetic people: it takes over build, pose "
+    "and rough colours, not the likeness of a face or fine detail (limits: MODEL_CARD.md); --ckpt_path takes "
+    "a model of your own."
+)
+
 
 def add_parser(subparsers: Any) -> None:
     """Register the arguments of ``lca create``."""
@@ -23,8 +29,14 @@ def add_parser(subparsers: Any) -> None:
         help="make an avatar from photos",
         description="Make an avatar of one person from one or more photos, and a contact sheet beside it.",
     )
-    parser.add_argument("--ckpt_path", required=True, metavar="F.ckpt", help="a checkpoint of `lca fit`")
-    parser.add_argument("--images", required=True, nargs="+", metavar="FILE", help="photos of one person")
+    parser.add_argument(
+        "--ckpt_path", default=None, metavar="F.ckpt",
+        help="a checkpoint of `lca fit` (without it: the small demonstration model that ships, `tiny`)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", required=True, nargs="+", metavar="PHOTO",
+        help="photos of one person: files, or a folder of them (jpg, jpeg, png, webp)",
+    )  # fmt: skip
     parser.add_argument(
         "--out", default="avatar.lca", metavar="F.lca", help="the avatar to write (avatar.lca)"
     )
@@ -40,6 +52,8 @@ def run(namespace: argparse.Namespace) -> None:
 
     Raises:
         UsageError: The suffix is not the avatar's.
+        DataError: There are no photos, or nobody in them.
+        CheckpointError: The model is missing or damaged.
     """
     if not str(namespace.out).lower().endswith(".lca"):
         raise UsageError(f"--out must end in .lca, got {namespace.out!r}.")
@@ -47,17 +61,22 @@ def run(namespace: argparse.Namespace) -> None:
 
     import lca_lightning
     from lca_lightning.avatar import save_avatar
+    from lca_lightning.avatar.photo_files import list_photos
+    from lca_lightning.pretrained_models import DEFAULT, is_shipped
     from lca_lightning.writing import refuse_unwritable
 
     refuse_unwritable(namespace.out)
+    images = list_photos(namespace.images)
     creator = lca_lightning.load_model(namespace.ckpt_path, namespace.device)
+    if is_shipped(namespace.ckpt_path or DEFAULT):
+        print(NOTICE.format(name=namespace.ckpt_path or DEFAULT))
     if namespace.identity == "neutral":
         print(
             "lca: warning: the neutral body is used, the avatar's build will not be the person's",
             file=sys.stderr,
         )
     start = time.perf_counter()
-    prepared = creator.prepare(namespace.images, namespace.identity)
+    prepared = creator.prepare(images, namespace.identity)
     fitted = time.perf_counter()
     avatar = creator.create_prepared(prepared, namespace.identity)
     made = time.perf_counter()

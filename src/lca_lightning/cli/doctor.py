@@ -96,7 +96,7 @@ def examine() -> list[Finding]:
     findings = [Finding("python", f"{platform.python_version()} at {sys.executable}")]
     findings += [_package(name) for name in PACKAGES]
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _devices, _renderer, _rig, _mhr, _perceptual, _encoders, _extras, _data
+        _devices, _renderer, _rig, _mhr, _perceptual, _encoders, _models, _extras, _data
     ]  # fmt: skip
     for check in checks:
         try:
@@ -169,6 +169,25 @@ def _encoders() -> Iterator[Finding]:
             yield Finding(name, about, ok=False, remedy=weights.command, needed=False)
         else:
             yield Finding(name, f"{path} ({weights.licence})")
+
+
+def _models() -> Iterator[Finding]:
+    """Trained models that ship with the package."""
+    from lca_lightning.pretrained_models import DEFAULT, model_names, read_model
+
+    for name in dict.fromkeys((DEFAULT, *model_names())):
+        if name not in model_names():
+            remedy = "a release that has it, or `lca fit --config tiny/pretrain.yaml` and --ckpt_path"
+            yield Finding(f"model {name}", "not in this installation", False, remedy, needed=False)
+            continue
+        try:
+            description = read_model(name).description
+        except LCAError as error:
+            yield Finding(f"model {name}", str(error), ok=False, remedy="make setup")
+            continue
+        size, licence = description["weights"]["bytes"] / 2**20, description["licence"]
+        about = f"{size:.1f} MiB, {licence}, a small demonstration trained on synthetic people"
+        yield Finding(f"model {name}", f"{about} (limits: MODEL_CARD.md; `lca create` without --ckpt_path)")
 
 
 def _perceptual() -> Iterator[Finding]:

@@ -24,11 +24,17 @@ from lca_lightning.synthesis.textures import smooth_noise
 
 
 def body_texture(
-    template: BodyTemplate, outfit: Outfit, style: str, hair: NDArray, gender: float, rng: np.random.Generator
+    template: BodyTemplate,
+    outfit: Outfit,
+    style: str,
+    hair: NDArray,
+    melanin: float,
+    gender: float,
+    rng: np.random.Generator,
 ) -> Array:
     """Paint skin, stubble and clothes on a texture, linear RGB ``(size, size, 3)``."""
     texels, marks = template.texels, template.marks
-    skin = skin_color(float(rng.random()), rng)
+    skin = skin_color(melanin, rng)
     beard = float(rng.choice([0.0, rng.uniform(0.15, 0.65)])) * float(gender < 0.5)
     colors = paint_skin(texels, marks, skin, hair, rng, beard)
     if style not in HAIRLESS:

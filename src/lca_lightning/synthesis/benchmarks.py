@@ -8,12 +8,16 @@ makes a new version.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lca_lightning.errors import UsageError
 from lca_lightning.synthesis.capture import SubjectTask, render_tasks, subject_tasks
+from lca_lightning.synthesis.sequence import cached_rig, subject_traits
 from lca_lightning.synthesis.settings import CaptureSettings
+from lca_lightning.synthesis.traits import slice_labels
 
 VERSION = 1
 
@@ -97,6 +101,26 @@ def benchmark_tasks(name: str, root: str | Path) -> list[SubjectTask]:
         for part in BENCHMARKS[name]
         for task in subject_tasks(Path(root) / part.kind, part.settings, part.subjects, part.val, part.test)
     ]
+
+
+def benchmark_labels(subjects: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Plain words for people of benchmarks, drawn again from their seeds: what scores are sliced by.
+
+    Args:
+        subjects: Names as in ``sequence.json``; those of no benchmark are left out.
+
+    Returns:
+        Labels by kind (see `traits.slice_labels`) by subject.
+    """
+    parts = {part.seed: part for parts in BENCHMARKS.values() for part in parts}
+    labels = {}
+    for name in subjects:
+        found = re.fullmatch(r"synthetic-(\d{4,})-(\d{5,})", name)
+        part = parts.get(int(found[1])) if found else None
+        if found and part is not None and int(found[2]) < part.subjects:
+            traits = subject_traits(part.settings, int(found[2]))
+            labels[name] = slice_labels(traits, cached_rig(part.settings.rig))
+    return labels
 
 
 def synthesize_benchmark(

@@ -10,7 +10,7 @@ from torch import Tensor
 from lca_lightning.rig.rig import Rig
 from lca_lightning.synthesis.precision import stored
 
-_PHENOTYPE_RANGES = {
+PHENOTYPE_RANGES = {
     "gender": (0.0, 1.0),
     "age": (0.6, 0.95),
     "muscle": (0.2, 0.85),
@@ -23,6 +23,7 @@ _PHENOTYPE_RANGES = {
     "asian": (0.0, 1.0),
     "caucasian": (0.0, 1.0),
 }
+"""From where to where each value of a random adult is drawn, uniformly."""
 _LOCAL_CHANGE_DEVIATION = 0.25
 
 
@@ -32,8 +33,8 @@ def random_identity(rig: Rig, rng: np.random.Generator) -> Tensor:
     neutral = rig.neutral_identity().double().numpy()
     values = np.empty(len(neutral))
     for index, name in enumerate(rig.identity_names):
-        if name in _PHENOTYPE_RANGES:
-            values[index] = rng.uniform(*_PHENOTYPE_RANGES[name])
+        if name in PHENOTYPE_RANGES:
+            values[index] = rng.uniform(*PHENOTYPE_RANGES[name])
         else:
             spread = _LOCAL_CHANGE_DEVIATION * (bounds[index, 1] - bounds[index, 0]) / 2
             values[index] = neutral[index] + rng.normal(0, spread)

@@ -18,11 +18,10 @@ from lca_lightning.synthesis.body_atlas import Array, IntArray, vertex_normals
 from lca_lightning.synthesis.cloth import HangingCloth, drape
 from lca_lightning.synthesis.dressing import dress_attachments, hanging_rows
 from lca_lightning.synthesis.garments import Outfit
-from lca_lightning.synthesis.identity import random_identity
 from lca_lightning.synthesis.precision import Doubles, double_pose, double_rig
 from lca_lightning.synthesis.proportions import Proportions, exaggeration, eye_weights
-from lca_lightning.synthesis.textures import hair_color
-from lca_lightning.synthesis.wardrobe import Accessories, random_dress
+from lca_lightning.synthesis.traits import draw_traits
+from lca_lightning.synthesis.wardrobe import Accessories
 
 _FRAMES_AT_ONCE = 8
 
@@ -119,13 +118,9 @@ def create_person(
         The person.
     """
     rig, fields = template.rig, template.fields
-    identity = random_identity(rig, rng)
-    if proportions is not None:
-        identity = proportions.push(rig, identity)
-    gender = float(identity[rig.identity_names.index("gender")]) if "gender" in rig.identity_names else 0.5
-    dress = random_dress(wardrobe, rng, gender)
-    hair = hair_color(rng)
-    texture = body_texture(template, dress.outfit, dress.hair_style, hair, gender, rng)
+    traits = draw_traits(rig, rng, wardrobe, proportions)
+    identity, dress, hair = traits.identity_I, traits.dress, traits.hair
+    texture = body_texture(template, dress.outfit, dress.hair_style, hair, traits.melanin, traits.gender, rng)
     exact = double_rig(rig)
     canonical = exact.canonical_vertices(identity.double()[None])[0].numpy()
     joints = exact.canonical_joints(identity.double()[None])[0].numpy()

@@ -27,6 +27,7 @@ from lca_lightning.synthesis.precision import stored
 from lca_lightning.synthesis.proportions import random_proportions
 from lca_lightning.synthesis.settings import LICENCE, PROVENANCE, CaptureSettings, sequence_id
 from lca_lightning.synthesis.takes import Take, start_take
+from lca_lightning.synthesis.traits import Traits, draw_traits
 
 _SECONDS_PER_TURN = 8.0
 _FASTEST_TURN = 0.7  # turns per second
@@ -114,12 +115,30 @@ class _Actor:
         )
 
 
+def subject_traits(settings: CaptureSettings, subject: int) -> Traits:
+    """What is decided about a subject, without building or rendering anything.
+
+    Args:
+        settings: Of the data set.
+        subject: Number of the person.
+
+    Returns:
+        The traits of the person that `render_sequence` films.
+    """
+    rng = _stream(settings, subject, "person")
+    proportions = random_proportions(rng) if settings.kind == "stylised" else None
+    return draw_traits(cached_rig(settings.rig), rng, _wardrobe(settings), proportions)
+
+
+def _wardrobe(settings: CaptureSettings) -> str:
+    return _WARDROBES.get(settings.kind, "everyday")
+
+
 def _draw_actor(settings: CaptureSettings, subject: int) -> _Actor:
     rig, rng = cached_rig(settings.rig), _stream(settings, subject, "person")
     proportions = random_proportions(rng) if settings.kind == "stylised" else None
     template = load_template(rig, settings.texture_size)
-    wardrobe = _WARDROBES.get(settings.kind, "everyday")
-    person = create_person(template, rng, wardrobe, proportions)
+    person = create_person(template, rng, _wardrobe(settings), proportions)
     motion = draw_motion(settings, rig, person.identity_I, _stream(settings, subject, "motion"))
     if proportions is not None:  # the eyes no longer sit on their joints
         motion = _looking_ahead(rig, motion)

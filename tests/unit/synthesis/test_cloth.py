@@ -12,13 +12,13 @@ from scipy.spatial import cKDTree
 from lca_lightning.geometry.skinning import blend_transforms
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.rig.rig import RigPose
-from lca_lightning.synthesis import person as person_module
+from lca_lightning.synthesis import traits as traits_module
 from lca_lightning.synthesis.atlas import load_template
 from lca_lightning.synthesis.body_atlas import vertex_normals
 from lca_lightning.synthesis.cloth import HangingCloth, _thread_groups, drape
 from lca_lightning.synthesis.garments import Skirt, random_paint
 from lca_lightning.synthesis.motion import procedural_motion
-from lca_lightning.synthesis.person import Person
+from lca_lightning.synthesis.person import Person, create_person
 from lca_lightning.synthesis.precision import double_pose, double_rig
 from lca_lightning.synthesis.wardrobe import Accessories, Dress, random_dress
 
@@ -35,8 +35,8 @@ def skirted(rig: AnnyRig) -> Person:
         return Dress(outfit, Accessories(), dress.hair_style)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(person_module, "random_dress", in_a_skirt)
-        return person_module.create_person(load_template(rig, 128), np.random.default_rng(3))
+        patch.setattr(traits_module, "random_dress", in_a_skirt)
+        return create_person(load_template(rig, 128), np.random.default_rng(3))
 
 
 def curtain(rows: int = 8, columns: int = 6, closed: bool = False) -> HangingCloth:
