@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,3 +34,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, rig: AnnyRig) -> StudioDataMo
 def batch(data: StudioDataModule) -> Batch:
     """A training batch of one subject."""
     return next(iter(data.train_dataloader()))
+
+
+@pytest.fixture(scope="session")
+def validated_root(tmp_path_factory: pytest.TempPathFactory, rig: AnnyRig) -> Path:
+    """One subject to learn from and one to validate, under two cameras."""
+    people = {"ann": "train", "bob": "val"}
+    return write_capture(tmp_path_factory.mktemp("validated"), rig, people, 2, "studio")

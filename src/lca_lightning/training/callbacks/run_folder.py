@@ -66,6 +66,9 @@ class RunFolder(pl.Callback):
         _remove_leftovers(self._folder)
         data = {name: {"root": root, "digest": _digest(root)} for name, root in self.data_roots.items()}
         git, before = code_revision(), self._before
+        scores = dict(before.get("scores", {}))
+        if Path(trainer.ckpt_path or "").parent.absolute() != self._folder.absolute():
+            scores.pop("best", None)  # best.ckpt is another folder's
         warning = changed_since(before, data, git)
         if warning:
             pl_module.print(warning)
@@ -84,7 +87,7 @@ class RunFolder(pl.Callback):
             "seconds": float(before.get("seconds", 0.0)),
             "heartbeat": now,
             "process": this_process(),
-            "scores": dict(before.get("scores", {})),
+            "scores": scores,
             "git": git,
             "data": data,
             "versions": library_versions(),
