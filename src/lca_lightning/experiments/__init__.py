@@ -1,1 +1,1 @@
-"""Tables of experiments: what they run, what they reuse, what they write."""
+"""Experiments: declarative tables, run as child processes, never with a result that is out of date."""

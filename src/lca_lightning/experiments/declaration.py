@@ -1,0 +1,282 @@
+"""The file of an experiment: rows of training stages, what they are tested on, the paper's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lca_lightning.errors import ConfigError, UsageError
+
+SCALES = ("tiny", "small")
+AVAILABLE: frozenset[str] = frozenset()
+"""What ``requires:`` may name and this version can do; names of parts that are still to come are absent."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Attributes:
+        recipe: Packaged recipe without its folder; the scale picks the folder.
+        share: Share of the scale's optimiser steps.
+        overrides: Dotted keys of the recipe and their values.
+    """
+
+    recipe: str
+    share: Fraction = Fraction(1)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: Key.
+        title: Text in the table.
+        stages: Trainings, each from the one before; none where only the paper has numbers.
+        tests: Tests it takes part in; all where empty.
+        paper: The paper's numbers by test and set, in the order of the columns.
+        requires: Part of the model that it needs, None for what is always there.
+    """
+
+    name: str
+    title: str
+    stages: tuple[Stage, ...]
+    tests: tuple[str, ...]
+    paper: Mapping[str, Mapping[str, Sequence[float | None]]]
+    requires: str | None
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Held-out data.
+
+    Attributes:
+        name: Key.
+        title: Text in the table.
+        recipe: Recipe whose data module and picture sizes it is read with.
+        part: Folder of the benchmark.
+        of: Set whose frames it takes instead, those in ``angle`` only.
+        angle: Degrees from the nearest reference: above the first, up to the second.
+    """
+
+    __test__ = False  # not a test class, whatever its name says to pytest
+
+    name: str
+    title: str
+    recipe: str = ""
+    part: str = ""
+    of: str | None = None
+    angle: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class TestVariant:
+    """How a set is tested.
+
+    Attributes:
+        name: Key.
+        title: Text in the table.
+        views: Reference views.
+        protocol: One of the evaluation protocols.
+        overrides: Dotted keys under ``data.init_args`` and their values.
+    """
+
+    __test__ = False
+
+    name: str
+    title: str
+    views: int
+    protocol: str
+    overrides: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A line of the table against others, by a paired bootstrap.
+
+    Attributes:
+        line: ``row`` or ``row/test``.
+        against: Lines of the same kind; all others of the same test where empty.
+        score: Score compared.
+        note: What is looked for.
+    """
+
+    line: str
+    against: tuple[str, ...]
+    score: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table of the paper, or one of our own; see the attributes of its parts."""
+
+    name: str
+    title: str
+    source: str
+    expect: str
+    data: str
+    seeds: tuple[int, ...]
+    steps: Mapping[str, int]
+    overrides: Mapping[str, Mapping[str, Any]]
+    sets: Mapping[str, TestSet]
+    tests: Mapping[str, TestVariant]
+    columns: Mapping[str, str]
+    rows: Mapping[str, Row]
+    comparisons: tuple[Comparison, ...]
+    curves: tuple[str, ...]
+    requires: str | None
+
+
+def find_experiment(name: str) -> Path:
+    """Find an experiment's file: a path, else a packaged one by its name.
+
+    Raises:
+        UsageError: There is none; lists the packaged ones.
+    """
+    packaged = Path(str(resources.files("lca_experiments")))
+    bare = Path(name).name.removesuffix(".yaml")
+    for candidate in (Path(name), Path(f"{name}.yaml"), packaged / f"{bare}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(experiment_names())
+    raise UsageError(f"There is no experiment {name!r}; packaged are {known}; or give a file's path.")
+
+
+def experiment_names() -> list[str]:
+    """Names of the packaged experiments."""
+    return sorted(path.stem for path in Path(str(resources.files("lca_experiments"))).glob("*.yaml"))
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read and check an experiment's file.
+
+    Raises:
+        ConfigError: It is no YAML, a key is unknown or missing, or parts contradict each other.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Experiment {path} is not YAML; correct it.") from error
+    where = f"Experiment {path.name}"
+    _check_keys(content, where, _KEYS, ("title", "source", "data", "rows"))
+    scales = content.get("scales") or {}
+    for scale, options in scales.items():
+        _check_keys(options, f"{where}, scales.{scale}", ("steps", "overrides"), ("steps",))
+    experiment = Experiment(
+        name=path.stem,
+        title=str(content["title"]),
+        source=str(content["source"]),
+        expect=" ".join(str(content.get("expect", "")).split()),
+        data=str(content["data"]),
+        seeds=tuple(content.get("seeds", (0,))),
+        steps={scale: int(options["steps"]) for scale, options in scales.items()},
+        overrides={scale: options.get("overrides") or {} for scale, options in scales.items()},
+        sets={n: _set(n, o, where) for n, o in (content.get("sets") or {}).items()},
+        tests={n: _variant(n, o, where) for n, o in (content.get("tests") or {}).items()},
+        columns=dict(content.get("columns") or {}),
+        rows={str(n): _row(str(n), o, where) for n, o in content["rows"].items()},
+        comparisons=tuple(_comparison(o, where) for o in content.get("compare") or []),
+        curves=tuple(content.get("curves") or ()),
+        requires=content.get("requires"),
+    )
+    _check_references(experiment, where)
+    return experiment
+
+
+_KEYS = ("title", "source", "expect", "data", "seeds", "scales", "sets", "tests", "columns", "rows",
+         "compare", "curves", "requires")  # fmt: skip
+
+
+def _check_keys(content: Any, where: str, known: Sequence[str], needed: Sequence[str] = ()) -> None:
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where} must be a mapping, got {type(content).__name__}; see table1.yaml.")
+    unknown = [key for key in content if key not in known]
+    if unknown:
+        raise ConfigError(f"{where} has the unknown key {unknown[0]!r}; it knows {', '.join(known)}.")
+    missing = [key for key in needed if key not in content]
+    if missing:
+        raise ConfigError(f"{where} lacks the key {missing[0]!r}; add it.")
+
+
+def _row(name: str, options: Any, where: str) -> Row:
+    where = f"{where}, row {name}"
+    _check_keys(options, where, ("title", "stages", "tests", "paper", "requires"), ("title",))
+    stages = tuple(_stage(stage, where) for stage in options.get("stages") or [])
+    if stages and sum(stage.share for stage in stages) != 1:
+        total = sum(stage.share for stage in stages)
+        raise ConfigError(
+            f"{where}: the shares of its stages must sum to 1, not {total}; rows need equal steps."
+        )
+    tests, paper = tuple(options.get("tests") or ()), options.get("paper") or {}
+    return Row(name, str(options["title"]), stages, tests, paper, options.get("requires"))
+
+
+def _stage(options: Any, where: str) -> Stage:
+    _check_keys(options, f"{where}, stage", ("recipe", "share", "overrides"), ("recipe",))
+    try:
+        share = Fraction(str(options.get("share", 1)))
+    except ValueError as error:
+        raise ConfigError(f"{where}: a share is a fraction such as 5/6, not {options['share']!r}.") from error
+    return Stage(str(options["recipe"]), share, options.get("overrides") or {})
+
+
+def _set(name: str, options: Any, where: str) -> TestSet:
+    where = f"{where}, set {name}"
+    _check_keys(options, where, ("title", "recipe", "part", "of", "angle"))
+    needed = ("title", "of", "angle") if "of" in options else ("title", "recipe", "part")
+    _check_keys(options, where, ("title", "recipe", "part", "of", "angle"), needed)
+    angle = options.get("angle")
+    low_high = (float(angle[0]), float(angle[1])) if angle else None
+    return TestSet(
+        name,
+        options["title"],
+        options.get("recipe", ""),
+        options.get("part", ""),
+        options.get("of"),
+        low_high,
+    )
+
+
+def _variant(name: str, options: Any, where: str) -> TestVariant:
+    known = ("title", "views", "protocol", "overrides")
+    _check_keys(options, f"{where}, test {name}", known, ("title", "views"))
+    protocol, overrides = options.get("protocol", "masked"), options.get("overrides") or {}
+    return TestVariant(name, options["title"], int(options["views"]), protocol, overrides)
+
+
+def _comparison(options: Any, where: str) -> Comparison:
+    _check_keys(options, f"{where}, compare", ("line", "against", "score", "note"), ("line", "score"))
+    against = tuple(options.get("against") or ())
+    return Comparison(options["line"], against, options["score"], options.get("note", ""))
+
+
+def _check_references(experiment: Experiment, where: str) -> None:
+    """Names that point at rows, sets and tests must exist."""
+    for test_set in experiment.sets.values():
+        if test_set.of is not None and test_set.of not in experiment.sets:
+            raise ConfigError(f"{where}: set {test_set.name} is of the unknown set {test_set.of!r}.")
+    for row in experiment.rows.values():
+        for test in [*row.tests, *row.paper]:
+            if test not in experiment.tests:
+                raise ConfigError(f"{where}: row {row.name} names the unknown test {test!r}.")
+        for sets in row.paper.values():
+            for name, numbers in sets.items():
+                if name not in experiment.sets or len(numbers) != len(experiment.columns):
+                    raise ConfigError(
+                        f"{where}: the paper's numbers of row {row.name} on {name!r} need a known set and "
+                        f"{len(experiment.columns)} values, one a column (null where there is none)."
+                    )
+    lines = set(experiment.rows) | {f"{row}/{test}" for row in experiment.rows for test in experiment.tests}
+    for comparison in experiment.comparisons:
+        for line in (comparison.line, *comparison.against):
+            if line not in lines:
+                raise ConfigError(f"{where}: compare names the unknown line {line!r}.")

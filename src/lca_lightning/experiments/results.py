@@ -1,0 +1,223 @@
+"""Results of an experiment: what its finished tests say, averaged, compared and ready to be stored."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lca_lightning.errors import DataError
+from lca_lightning.experiments.declaration import Comparison, Experiment, Row
+from lca_lightning.experiments.plan import Plan, stage_steps
+from lca_lightning.experiments.scores import FrameScores, read_frames, subject_means
+from lca_lightning.experiments.statistics import Spread, mean_over_seeds, paired_bootstrap
+from lca_lightning.experiments.store import Store
+from lca_lightning.writing import write_text
+
+FORMAT = {"format": "lca-experiment", "version": 1}
+
+
+def collect(
+    experiment: Experiment, plan: Plan, store: Store, scale: str, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Gather what is finished.
+
+    Args:
+        experiment: The declaration.
+        plan: Its jobs.
+        store: Where results are kept.
+        scale: ``tiny`` or ``small``.
+        facts: What else to keep: code, data, device.
+
+    Returns:
+        A JSON object; rows that are not finished say so.
+
+    Raises:
+        DataError: A finished test cannot be read.
+    """
+    frames = _Frames(plan, store)
+    seeds = sorted({seed for _, seed in plan.stages})
+    lines = [
+        _line(experiment, row, test, seeds, frames)
+        for test in experiment.tests
+        for row in experiment.rows.values()
+        if not row.tests or test in row.tests
+    ]
+    values = {(line["row"], line["test"]): line for line in lines}
+    return {
+        **FORMAT,
+        "name": experiment.name,
+        "title": experiment.title,
+        "source": experiment.source,
+        "expect": experiment.expect,
+        "scale": scale,
+        "seeds": seeds,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine(),
+        **facts,
+        "columns": dict(experiment.columns),
+        "sets": {name: test_set.title for name, test_set in experiment.sets.items()},
+        "tests": {name: variant.title for name, variant in experiment.tests.items()},
+        "protocols": sorted({variant.protocol for variant in experiment.tests.values()}),
+        "rows": [_describe(experiment, row, plan, store, scale) for row in experiment.rows.values()],
+        "lines": lines,
+        "comparisons": [
+            entry
+            for comparison in experiment.comparisons
+            for entry in _compare(experiment, comparison, values)
+        ],
+    }
+
+
+class _Frames:
+    """Rows of finished tests, read once."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self._read: dict[str, list[FrameScores]] = {}
+
+    def of(self, row: str, seed: int, test: str, test_set: str) -> list[FrameScores] | None:
+        key = self.plan.tests.get((row, seed, test, test_set))
+        if key is None or self.store.state(self.plan.jobs[key]) != "done":
+            return None
+        if key not in self._read:
+            job = self.plan.jobs[key]
+            self._read[key] = read_frames(self.store.folder(job) / "test" / "metrics.csv", job.protocol)
+        return self._read[key]
+
+
+def _describe(experiment: Experiment, row: Row, plan: Plan, store: Store, scale: str) -> dict[str, Any]:
+    steps = stage_steps(row, experiment.steps[scale]) if row.stages else []
+    keys = {seed: found for (name, seed), found in plan.stages.items() if name == row.name}
+    records = [store.record(plan.jobs[key]) for found in keys.values() for key in found]
+    seconds = sum(float(record.get("seconds", 0.0)) for record in records)
+    return {
+        "row": row.name,
+        "title": row.title,
+        "stages": [{"recipe": s.recipe, "steps": n} for s, n in zip(row.stages, steps, strict=True)],
+        "hashes": {str(seed): found for seed, found in keys.items()},
+        "training_seconds": round(seconds),
+        "waiting": plan.waiting.get(row.name),
+    }
+
+
+def _line(
+    experiment: Experiment, row: Row, test: str, seeds: Sequence[int], frames: _Frames
+) -> dict[str, Any]:
+    """One line of the table: a row in one test, over all its sets."""
+    sets: dict[str, Any] = {}
+    for name, test_set in experiment.sets.items():
+        by_seed = {seed: frames.of(row.name, seed, test, test_set.of or name) for seed in seeds}
+        measured = {seed: rows for seed, rows in by_seed.items() if rows is not None}
+        scores = {
+            score: _score({s: subject_means(rows, score, test_set.angle) for s, rows in measured.items()})
+            for score in [*experiment.columns.values(), *_compared(experiment)]
+            if measured
+        }
+        sets[name] = {
+            "paper": list(row.paper.get(test, {}).get(name, [])),
+            "frames": len(next(iter(measured.values()), [])),
+            "scores": {score: value for score, value in scores.items() if value},
+        }
+    return {"row": row.name, "test": test, "title": row.title, "sets": sets}
+
+
+def _compared(experiment: Experiment) -> list[str]:
+    return [comparison.score for comparison in experiment.comparisons]
+
+
+def _score(by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
+    """Mean and spread of a score, and its subjects' means over seeds."""
+    if not any(by_seed.values()):
+        return {}
+    means = {seed: sum(values.values()) / len(values) for seed, values in by_seed.items()}
+    spread = Spread.of(list(means.values()))
+    subjects = mean_over_seeds(list(by_seed.values()))
+    return {
+        "mean": spread.mean,
+        "deviation": spread.deviation,
+        "seeds": {str(seed): value for seed, value in means.items()},
+        "subjects": subjects,
+    }
+
+
+def _compare(
+    experiment: Experiment, comparison: Comparison, lines: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Intervals of one line against others, for every set and test where both are measured."""
+    found = []
+    row, _, only = comparison.line.partition("/")
+    for test in [only] if only else list(experiment.tests):
+        others = [_split(line, test) for line in comparison.against]
+        others = others or [(name, test) for name in experiment.rows if name != row]
+        for other in others:
+            for test_set in experiment.sets:
+                first = _subjects(lines.get((row, test)), test_set, comparison.score)
+                second = _subjects(lines.get(other), test_set, comparison.score)
+                if first and second:
+                    interval = vars(paired_bootstrap(first, second))
+                    names = {"first": f"{row}/{test}", "second": "/".join(other), "set": test_set}
+                    found.append({**names, "score": comparison.score, "note": comparison.note, **interval})
+    return found
+
+
+def _split(line: str, test: str) -> tuple[str, str]:
+    row, _, own = line.partition("/")
+    return row, own or test
+
+
+def _subjects(line: Mapping[str, Any] | None, test_set: str, score: str) -> dict[str, float]:
+    scores = line["sets"][test_set]["scores"] if line else {}
+    return dict(scores[score]["subjects"]) if score in scores else {}
+
+
+def machine() -> str:
+    """This machine in words: processor, cores, GPU."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        name = models[0] if models else name
+        name = f"{name}, {len(models)} cores" if models else name
+    return f"{name}; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
+
+
+def write_results(results: Mapping[str, Any], path: Path) -> Path:
+    """Write results as JSON, numbers at five decimals.
+
+    Args:
+        results: Of `collect`.
+        path: The file.
+    """
+    return write_text(path, json.dumps(_rounded(results), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read stored results.
+
+    Raises:
+        DataError: It is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = {name: content.get(name) for name in FORMAT} == FORMAT
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} holds no results of an experiment; run `lca experiment` again.") from error
+    if not known:
+        raise DataError(f"{path} holds no results of this version; run `lca experiment` again.")
+    return content
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, Mapping):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return [_rounded(entry) for entry in value] if isinstance(value, (list, tuple)) else value
