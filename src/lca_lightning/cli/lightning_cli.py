@@ -39,6 +39,7 @@ from lca_lightning.cli.consistency import (
 )
 from lca_lightning.cli.doctor import require_device
 from lca_lightning.cli.run_directory import choose_run_directory
+from lca_lightning.cli.run_loggers import prepare_loggers
 from lca_lightning.cli.usage_errors import known_keys, usage_error
 from lca_lightning.errors import ConfigError, LCAError, UsageError
 from lca_lightning.rendering.selection import choose_renderer
@@ -172,6 +173,8 @@ class LCALightningCLI(LightningCLI):
         self.run_directory = choose_run_directory(config.run_dir, config.ckpt_path, label)
         if self.verb != "validate":
             refuse_unwritable(self.run_directory / "tensorboard")
+        if self.verb == "fit":
+            prepare_loggers(config.trainer.logger, self.run_directory)
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer, then compare sizes that only the built parts know."""
@@ -234,11 +237,9 @@ _EXPECTED = (  # what Lightning warns about and we do on purpose
     "Total length of .list. across ranks is zero",  # no validation split
     "isinstance.treespec, LeafSpec",
 )
-# A checkpoint's configuration names the machines it was trained on, which a test does not need.
-_THIS_MACHINE = [
-    f"--trainer.{key}={value}"
-    for key, value in {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}.items()
-]
+# A checkpoint's configuration names machines and loggers of its training, which a test does not need.
+_MACHINE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto", "logger": "null"}
+_THIS_MACHINE = [f"--trainer.{key}={value}" for key, value in _MACHINE.items()]
 _SHOWS = ("--help", "--print_config", "--data.help")
 _NO_RECIPE = "`lca {verb}` needs --config RECIPE or --ckpt_path FILE; `lca recipes` lists the recipes."
 

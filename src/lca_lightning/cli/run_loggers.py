@@ -1,0 +1,38 @@
+"""Loggers that a configuration names: is their package here, and do they write into the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from lca_lightning.errors import MissingAssetError
+
+
+def prepare_loggers(loggers: Any, run_directory: Path) -> None:
+    """Check the loggers of a configuration and let them write to the run.
+
+    Args:
+        loggers: ``trainer.logger`` as parsed: one with ``class_path``, a list of them, a bool or None.
+        run_directory: Where the run writes.
+
+    Raises:
+        MissingAssetError: Weights & Biases is asked for and not installed.
+    """
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if not str(getattr(logger, "class_path", "")).endswith(".WandbLogger"):
+            continue
+        if importlib.util.find_spec("wandb") is None:
+            raise MissingAssetError(
+                "Logging to Weights & Biases needs its package: pip install 'lca-lightning[wandb]'."
+            )
+        run_directory.mkdir(parents=True, exist_ok=True)  # it takes the temporary folder otherwise
+        logger.init_args["save_dir"] = str(run_directory)
+        if logger.init_args.get("name") is None:
+            logger.init_args["name"] = "/".join(run_directory.parts[-2:])
+        if logger.init_args.get("id") is None:  # in the checkpoints: a resumed run goes on with its curves
+            origin = f"{socket.gethostname()}:{run_directory.absolute()}:{time.time()}"
+            logger.init_args["id"] = hashlib.sha256(origin.encode()).hexdigest()[:12]
