@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lca_lightning.datasets.format import CameraRecord, SequenceWriter, Signals
+from lca_lightning.datasets.format import CameraRecord, SequenceWriter, Signals, StageLights
 from lca_lightning.geometry.cameras import (
     intrinsics_from_field_of_view,
     orbit_cameras,
@@ -26,7 +26,7 @@ def write_capture(root: Path, rig: Rig, subjects: dict[str, str], cameras: int, 
         rig: Whose vertices are drawn as coloured dots, with exact cameras and poses.
         subjects: Split of each subject.
         cameras: Cameras on a circle around the figure.
-        kind: ``wild`` or ``studio``.
+        kind: ``wild``, ``studio``, or ``light_stage``: one lamp, and only the last frame not fully lit.
 
     Returns:
         ``root``.
@@ -48,7 +48,8 @@ def write_capture(root: Path, rig: Rig, subjects: dict[str, str], cameras: int, 
             for record, w2c_44 in zip(records, w2c_C44, strict=True):
                 for vertices_V3 in vertices_TV3:
                     writer.add_frame(record.name, *draw(vertices_V3, w2c_44, K_33, number))
-            writer.finish(signals(rig, rotations_TJ3, rest.translation_B3, records))
+            lights = stage_lights() if kind == "light_stage" else None
+            writer.finish(signals(rig, rotations_TJ3, rest.translation_B3, records, lights))
     return root
 
 
@@ -68,8 +69,20 @@ def draw(
     return image, mask
 
 
+def stage_lights() -> StageLights:
+    """One lamp above, on in every frame."""
+    fully_lit = np.arange(FRAMES) < FRAMES - 1
+    return StageLights(
+        np.array([[0.0, 3.0, 1.0]], np.float32), np.ones((FRAMES, 1, 3), np.float32), fully_lit, 1.5
+    )
+
+
 def signals(
-    rig: Rig, rotations_TJ3: torch.Tensor, translation_T3: torch.Tensor, records: list[CameraRecord]
+    rig: Rig,
+    rotations_TJ3: torch.Tensor,
+    translation_T3: torch.Tensor,
+    records: list[CameraRecord],
+    lights: StageLights | None = None,
 ) -> Signals:
     """Exact rig values; a face box in the middle of the first camera's picture."""
     box_T4 = np.tile(np.array([40.0, 20, 56, 36], np.float32), (FRAMES, 1))
@@ -81,4 +94,5 @@ def signals(
         gaze_T8=np.tile(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.float32), (FRAMES, 1)),
         frame_valid_T=np.ones(FRAMES, bool),
         face_boxes={records[0].name: box_T4},
+        lights=lights,
     )
