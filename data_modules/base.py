@@ -65,6 +65,7 @@ class LCADataModule(pl.LightningDataModule):
         for name, value in self.hparams.items():
             if is_dataclass(value) and not isinstance(value, type):
                 self.hparams[name] = asdict(value)  # checkpoints hold plain values only
+        self.evaluation_names: list[str] = []  # of the sets behind the last loaders of an evaluation
         self._samples_before, self._batches_before = 0, 0  # of the run that this one resumes
         self._check_options()
 
@@ -91,6 +92,25 @@ class LCADataModule(pl.LightningDataModule):
         Raises:
             NothingToEvaluateError: There is nothing to test; a mixture then goes on with its other sources.
         """
+
+    @property
+    def kind(self) -> str:
+        """Kind of capture, which names the set in reports where there is one only."""
+        return "data"
+
+    def choose_test_views(self, views: int, among: tuple[int, ...]) -> None:
+        """Test with another number of reference views.
+
+        Args:
+            views: Reference views from now on; takes effect when the test is set up.
+            among: All numbers that are compared: the targets are the same for each of them.
+
+        Raises:
+            ConfigError: The module has no such option.
+        """
+        if "test_views" not in self.hparams:
+            raise ConfigError(f"{type(self).__name__} has no option test_views; leave --views out.")
+        self.hparams["test_views"] = views
 
     def training_subjects(self) -> list[str]:
         """Everybody trained on; a mixture looks for people who are tested elsewhere."""
@@ -176,10 +196,11 @@ class LCADataModule(pl.LightningDataModule):
                 raise ConfigError(f"data.init_args.{name} must not be negative, got {self.hparams[name]}.")
 
     def _evaluation_loaders(self, stage: str) -> DataLoader | list[DataLoader]:
-        sets = list(self.evaluation_sets(stage).values())
+        sets = self.evaluation_sets(stage)
+        self.evaluation_names = [self.kind if key == stage else key.removesuffix(f"/{stage}") for key in sets]
         loaders = [
             self._loader(samples, EvaluationSampler(len(samples), *self._place()), 1)  # type: ignore[arg-type]
-            for samples in sets
+            for samples in sets.values()
         ]
         return loaders[0] if len(loaders) == 1 else loaders
 

@@ -92,6 +92,7 @@ class CaptureDataModule(LCADataModule):
         self._targets = as_options(TargetPolicy, targets)
         self._hold_out = self.hold_out()
         self._opened: tuple[SequenceSource, np.ndarray] | None = None
+        self._compared_views: tuple[int, ...] = ()
         self._cache_sharers, self._warned = 1, False
 
     def hold_out(self) -> HoldOut:
@@ -136,6 +137,17 @@ class CaptureDataModule(LCADataModule):
     def rig(self) -> str:
         """Name of the rig of the data set."""
         return self.dataset.rig
+
+    @property
+    def kind(self) -> str:
+        """Kind of the data set, such as ``"studio"``."""
+        return self.dataset.kind
+
+    def choose_test_views(self, views: int, among: tuple[int, ...]) -> None:
+        """Test with another number of reference views, on targets that are the same for all of ``among``."""
+        super().choose_test_views(views, among)
+        self._compared_views = tuple(among)
+        self._check_positive("test_views")
 
     def positions(self, split: str) -> np.ndarray:
         """Positions of the sequences of a split, as the options assign them; for ``train`` the subset."""
@@ -182,9 +194,9 @@ class CaptureDataModule(LCADataModule):
         """
         if stage == "val" and not self._hold_out.holds_out and not self._stage_positions("val")[1]:
             return {}
-        return {
-            stage: EvaluationSamples(self.dataset, self._items(stage), self._builder(1 - _TRAINING_CACHE))
-        }
+        builder = self._builder(1 - _TRAINING_CACHE)
+        views = self.hparams["test_views"]
+        return {stage: EvaluationSamples(self.dataset, self._items(stage), builder, views)}
 
     def keeps_out_what(self, other: CaptureDataModule) -> bool:
         """Whether this module, reading the same data, trains on nothing that another holds out."""
@@ -259,6 +271,7 @@ class CaptureDataModule(LCADataModule):
             early_targets=stage == "val",
             lit_references=self.lit_references,
             policy=self._references,
+            also_views=self._compared_views,
         )
         return evaluation_items(self.dataset, positions.tolist(), self._hold_out, rule)
 

@@ -74,6 +74,12 @@ class MixtureDataModule(LCADataModule):
             source.share_options({**shared, "seed": derived_seed(self.hparams["seed"], name)})
         self.hparams["sources"] = {name: _described(source) for name, source in self.sources.items()}
 
+    def choose_test_views(self, views: int, among: tuple[int, ...]) -> None:
+        """Test every source that is evaluated with another number of reference views."""
+        for name, source in self.sources.items():
+            if self.hparams["evaluate"] in (None, name):
+                source.choose_test_views(views, among)
+
     @property
     def rig(self) -> str:
         """Name of the rig of all sources."""

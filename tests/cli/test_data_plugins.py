@@ -125,4 +125,4 @@ def test_the_example_installs_and_trains(tmp_path: Path) -> None:
     checkpoint = ["--ckpt_path", str(folder / "last.ckpt")]
     test = [command, "test", *checkpoint]
     subprocess.run(test, check=True, env=environment, timeout=900)
-    assert json.loads((folder / "test" / "metrics.json").read_text())["subjects"] == 1
+    assert json.loads((folder / "test" / "metrics.json").read_text())["results"][0]["subjects"] == 1

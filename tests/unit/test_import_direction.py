@@ -35,7 +35,7 @@ ALLOWED = {
     "export": BODY | {"motion", "rendering", "model", "datasets", "avatar"},
     "calibration": BASE | {"geometry"},
     "augmentation": BODY,
-    "inspection": BODY | {"rendering", "datasets"},
+    "inspection": BODY | {"rendering", "datasets", "reports"},
     "importers": BODY | {"rendering", "datasets", "calibration", "preprocessing"},
     "preprocessing": BODY | {"rendering", "datasets", "calibration"},
     "synthesis": BODY | {"motion", "rendering", "datasets"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ def run(namespace: argparse.Namespace) -> None:
     written = [
         _write_contact_sheet(avatar, sequence, out / "contact_sheet.png"),
         _write_turntable(avatar, out / "turntable.mp4"),
-        _write_table(run_directory / "test" / "metrics.json", out / "metrics.md"),
+        _write_table(run_directory / "test" / "metrics.md", out / "metrics.md"),
     ]
     print((out / "metrics.md").read_text())
     print("Written: " + ", ".join(str(path) for path in written) + ".")
@@ -151,13 +150,8 @@ def _write_turntable(avatar: Avatar, path: Path) -> Path:
     return turntable(avatar, path)
 
 
-def _write_table(metrics: Path, path: Path) -> Path:
-    """Metrics as a Markdown table."""
+def _write_table(table: Path, path: Path) -> Path:
+    """The table of metrics beside the pictures."""
     from lca_lightning.writing import write_text
 
-    report = json.loads(metrics.read_text())
-    lines = [f"Held-out people: {report['subjects']}, frames: {report['frames']}.", ""]
-    lines += ["| protocol | score | value |", "|---|---|---|"]
-    for protocol, scores in report["protocols"].items():
-        lines += [f"| {protocol} | {name} | {value:.4f} |" for name, value in scores.items()]
-    return write_text(path, "\n".join(lines) + "\n")
+    return write_text(path, table.read_text(encoding="utf-8"))

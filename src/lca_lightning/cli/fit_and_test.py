@@ -8,7 +8,7 @@ from typing import Any
 _DESCRIPTIONS = {
     "fit": "Train a model from a recipe, or continue a run that stopped.",
     "validate": "Measure a checkpoint on the validation split of a data set.",
-    "test": "Measure a checkpoint on the test split: RUN/test/metrics.json, metrics.csv and a contact sheet.",
+    "test": "Measure a checkpoint on the test split: RUN/test/metrics.{json,csv,md} and report.html.",
     "predict": "Render every target frame with a checkpoint to RUN/predictions/*.png.",
 }
 _EXAMPLES = {
@@ -24,9 +24,17 @@ examples:
 examples:
   lca test --ckpt_path RUN/best.ckpt                           # on the data it was trained with
   lca test --ckpt_path RUN/best.ckpt --data.init_args.root other_data
+  lca test --ckpt_path RUN/best.ckpt --data StudioDataModule --data.init_args.root studio
+  lca test --ckpt_path RUN/best.ckpt --protocol masked,composite,lhm --views 1,8
   lca test --config tiny/posttrain.yaml                        # the untrained model, as a lower bound
 """,
     "predict": "examples:\n  lca predict --ckpt_path RUN/best.ckpt\n",
+}
+_ONLY = {
+    "--model.init_from": ("fit",),
+    "--trainer.max_steps": ("fit",),
+    "--protocol": ("test",),
+    "--views": ("test",),
 }
 _COMMON = """\
 Every key of a recipe is an option: `lca {verb} --config NAME --print_config` shows the resolved
@@ -54,13 +62,16 @@ def add_parser(subparsers: Any, verb: str) -> None:
         "--ckpt_path": ("FILE", checkpoint),
         "--model.init_from": ("FILE", "start from this checkpoint's weights only"),
         "--trainer.max_steps": ("N", "number of optimiser steps"),
+        "--protocol": ("NAMES", "masked, composite, lhm, with commas between (masked)"),
+        "--views": ("N,N", "numbers of reference views, each tested on the same frames (test_views)"),
+        "--data": ("CLASS", "data module (that of the checkpoint or recipe)"),
         "--data.init_args.root": ("DIR", "data set to use (default: $LCA_DATA)"),
         "--run_dir": ("DIR", "run directory (default: runs/RECIPE/TIME, or that of --ckpt_path)"),
         "--trainer.accelerator": ("NAME", "auto, cpu or cuda (default: auto)"),
         "--seed_everything": ("N", "seed of everything random"),
     }
     for option, (metavar, text) in options.items():
-        if verb == "fit" or option not in ("--model.init_from", "--trainer.max_steps"):
+        if verb in _ONLY.get(option, (verb,)):
             parser.add_argument(option, metavar=metavar, help=text)
     parser.add_argument("--print_config", action="store_true", help="show the resolved configuration")
 

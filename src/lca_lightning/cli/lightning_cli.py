@@ -40,6 +40,7 @@ from lca_lightning.cli.consistency import (
 from lca_lightning.cli.doctor import require_device
 from lca_lightning.cli.run_directory import choose_run_directory
 from lca_lightning.cli.run_loggers import prepare_loggers
+from lca_lightning.cli.test_options import add_test_options, chosen_protocols, chosen_views
 from lca_lightning.cli.usage_errors import known_keys, usage_error
 from lca_lightning.errors import ConfigError, LCAError, UsageError
 from lca_lightning.rendering.selection import choose_renderer
@@ -53,6 +54,7 @@ from lca_lightning.training.callbacks.throughput import Throughput
 from lca_lightning.training.callbacks.turntables import Turntables
 from lca_lightning.training.checkpoint_writing import AtomicCheckpointIO
 from lca_lightning.training.checkpoints import BLOCK, check_block, read_checkpoint
+from lca_lightning.training.evaluation import FILES, Evaluation
 from lca_lightning.training.module import LCALightningModule
 from lca_lightning.training.optim import OptimizerConfig
 from lca_lightning.writing import refuse_unwritable, write_text
@@ -100,6 +102,8 @@ class LCALightningCLI(LightningCLI):
     def __init__(self, verb: str, words: list[str]) -> None:
         self.verb, self.words = verb, words
         self.run_directory = Path()
+        self.protocols: tuple[str, ...] = ()
+        self.test_views: tuple[int, ...] = ()
         super().__init__(
             model_class=LCALightningModule,
             datamodule_class=LightningDataModule,
@@ -128,6 +132,8 @@ class LCALightningCLI(LightningCLI):
         parser.add_argument("--run_dir", type=str | None, default=None, help="run directory")
         for key, callback in CALLBACKS.items():
             parser.add_lightning_class_args(callback, key)
+        if self.verb == "test":
+            add_test_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words; a checkpoint's configuration comes first unless a resumed run names another."""
@@ -159,6 +165,9 @@ class LCALightningCLI(LightningCLI):
         check_precision(config.trainer)
         device = "cuda" if runs_on_cuda(config.trainer.accelerator) else "cpu"
         choose_renderer(config.model.avatar.renderer, device)
+        if self.verb == "test":
+            self.protocols = chosen_protocols(config.protocol)
+            self.test_views = chosen_views(config.views, config.model.avatar.max_views)
         check_data(config)
         if self.verb == "fit" and config.trainer.max_steps > 0:
             OptimizerConfig(**vars(config.model.optimizer)).check_length(config.trainer.max_steps)
@@ -212,13 +221,16 @@ class LCALightningCLI(LightningCLI):
             self.model.init_from = None  # the checkpoint goes on from there; the first weights may be gone
         if subcommand == "predict":
             arguments["return_predictions"] = False
+        if subcommand == "test":
+            arguments["verbose"] = False  # our own table says it all
         return arguments
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and on Ctrl-C report it as such: Lightning would exit with status 1."""
         handlers = {number: signal.getsignal(number) for number in STOPPING}
         try:
-            super()._run_subcommand(subcommand)
+            for _ in self._passes(subcommand):
+                super()._run_subcommand(subcommand)
         except SystemExit as stop:
             if self.trainer.interrupted and stop.code == 1:
                 raise KeyboardInterrupt from stop
@@ -226,6 +238,18 @@ class LCALightningCLI(LightningCLI):
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+    def _passes(self, subcommand: str) -> Iterator[None]:
+        """Passes over the data: for a test one for each number of reference views, else one."""
+        if subcommand == "test":
+            self.model.evaluation = Evaluation(self.protocols, max(1, len(self.test_views)))
+        for number, views in enumerate(self.test_views, 1):
+            self.datamodule.choose_test_views(views, self.test_views)
+            if self.trainer.is_global_zero:
+                print(f"Pass {number} of {len(self.test_views)}: reference views {views}.", flush=True)
+            yield
+        if not self.test_views:
+            yield
 
 
 _EXPECTED = (  # what Lightning warns about and we do on purpose
@@ -236,6 +260,7 @@ _EXPECTED = (  # what Lightning warns about and we do on purpose
     "recommended to use .self.log.*sync_dist=True",  # the metric has synchronised its values already
     "Total length of .list. across ranks is zero",  # no validation split
     "isinstance.treespec, LeafSpec",
+    "callbacks used to create the checkpoint need to be provided",  # those of training, in a test
 )
 # A checkpoint's configuration names machines and loggers of its training, which a test does not need.
 _MACHINE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto", "logger": "null"}
@@ -297,7 +322,8 @@ def _closing_line(verb: str, cli: LCALightningCLI) -> str:
         written = f"Wrote {directory}/last.ckpt (step {cli.trainer.global_step})."
         return f"{written} Next: lca test --ckpt_path {checkpoint}"
     if verb == "test":
-        return f"Wrote {directory}/test/metrics.json, metrics.csv and contact_sheet.png."
+        table = (directory / "test" / "metrics.md").read_text(encoding="utf-8")
+        return f"{table}\nWrote {', '.join(FILES)} to {directory}/test."
     if verb == "predict":
         return f"Wrote PNG files to {directory}/predictions."
     return "Next: lca test on the same checkpoint."

@@ -50,6 +50,8 @@ class EvaluationRule:
             of training: what is chosen by validation is then not chosen on what is tested.
         lit_references: In a light stage: references are fully lit.
         policy: How references are chosen.
+        also_views: Other numbers of reference views that the same targets are tested with: none of their
+            references is a target either.
     """
 
     views: int
@@ -61,6 +63,7 @@ class EvaluationRule:
     early_targets: bool = False
     lit_references: bool = False
     policy: ReferencePolicy = ReferencePolicy()
+    also_views: tuple[int, ...] = ()
 
 
 def evaluation_items(
@@ -92,7 +95,7 @@ def evaluation_items(
         raise DataError(f"{dataset.root} has no usable frame for evaluation.")
     items: list[EvaluationItem] = []
     for fixed, source in zip(usable, _next_subjects(usable) if rule.other_subject else usable, strict=True):
-        shots = fixed_targets(fixed.targets, fixed.references, rule.limit)
+        shots = fixed_targets(fixed.targets, fixed.kept_out, rule.limit)
         for start in range(0, len(shots), rule.targets_per_item):
             part = shots[start : start + rule.targets_per_item]
             items.append(EvaluationItem(fixed.position, part, source.position, source.references))
@@ -213,12 +216,13 @@ def _camera_pairs(
 
 @dataclass(frozen=True)
 class _Fixed:
-    """References of a clip and where its targets come from."""
+    """References of a clip and where its targets come from; what is kept out is none of them."""
 
     position: int
     subject: str
     references: tuple[Shot, ...]
     targets: Take
+    kept_out: tuple[Shot, ...]
 
     @staticmethod
     def of(
@@ -236,10 +240,12 @@ class _Fixed:
             late = early
         sources = make_take(sequence, near, early, lit_references=rule.lit_references)
         targets = make_take(sequence, far, late)
-        references = fixed_references(sources, rule.views, rule.policy) if sources is not None else ()
-        if not references or targets is None:
+        if sources is None or targets is None:
             return None
-        return _Fixed(position, sequence.subject, references, targets)
+        references = fixed_references(sources, rule.views, rule.policy)
+        others = (fixed_references(sources, views, rule.policy) for views in rule.also_views)
+        kept_out = tuple(dict.fromkeys((*references, *(shot for shots in others for shot in shots))))
+        return _Fixed(position, sequence.subject, references, targets, kept_out) if references else None
 
 
 def _next_subjects(usable: list[_Fixed]) -> list[_Fixed]:

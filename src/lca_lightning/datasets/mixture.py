@@ -120,6 +120,7 @@ class NamedSamples(data.Dataset[Batch]):
 
     def __init__(self, samples: Any, name: str, same_people: bool) -> None:
         self.samples, self.name, self.same_people = samples, name, same_people
+        self.views: int | None = getattr(samples, "views", None)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -130,8 +131,13 @@ class NamedSamples(data.Dataset[Batch]):
 
 def named_after(batch: Batch, source: str, same_people: bool) -> Batch:
     """A batch whose frames, and subjects unless they are the same people, tell which source they are from."""
+
+    def named(rows: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(f"{source}/{name}" for name in names) for names in rows)
+
     return replace(
         batch,
-        frames=tuple(tuple(f"{source}/{name}" for name in names) for names in batch.frames),
+        frames=named(batch.frames),
+        reference_shots=None if batch.reference_shots is None else named(batch.reference_shots),
         subjects=batch.subjects if same_people else tuple(f"{source}/{name}" for name in batch.subjects),
     )

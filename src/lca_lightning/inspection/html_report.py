@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -10,23 +9,10 @@ from pathlib import Path
 from lca_lightning.inspection.findings import CHECKS, SEVERITIES, Finding
 from lca_lightning.inspection.results import CameraResult, CheckOptions, DatasetResult, SequenceResult
 from lca_lightning.inspection.table import offsets_of
+from lca_lightning.reports.html_page import PAGE_END, figure, page_head
 from lca_lightning.writing import write_text
 
 _MOST_SHOWN = 400  # sequences with a section of their own; those with findings come first
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --error: #d0342c; --warning: #b7791f; --note: #4a7ab5; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; } .facts { opacity: .75; margin-top: .2rem; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .6rem;
-border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
-.tag { font-weight: 600; } .error { color: var(--error); } .warning { color: var(--warning); }
-.note { color: var(--note); } .ok { color: #2f8f4e; } .way { opacity: .75; }
-section { border: 1px solid var(--line); border-radius: 8px; padding: .4rem 1rem 1rem; margin: 1rem 0; }
-section h3 { margin: .5rem 0; } .pictures { display: flex; flex-wrap: wrap; gap: 10px; }
-figure { margin: 0; } figure img { display: block; border-radius: 4px; } figcaption { font-size: 12px; }
-.red { color: #e8463c; } .blue { color: #14a5c9; }
-"""
 
 
 def write_html_report(result: DatasetResult, options: CheckOptions, path: Path | str) -> Path:
@@ -48,9 +34,7 @@ def write_html_report(result: DatasetResult, options: CheckOptions, path: Path |
 
 def _page(result: DatasetResult, options: CheckOptions) -> Iterator[str]:
     name = Path(result.root).name or result.root
-    yield "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-    yield "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-    yield f"<title>{escape(name)}: data check</title><style>{_STYLE}</style></head><body>"
+    yield from page_head(f"{name}: data check")
     yield f"<h1>{escape(name)}</h1>"
     keys = ("kind", "rig", "licence", "consent", "provenance")
     facts = [f"{key}: {result.header[key]}" for key in keys if result.header.get(key)]
@@ -76,7 +60,7 @@ def _page(result: DatasetResult, options: CheckOptions) -> Iterator[str]:
     if len(ordered) > _MOST_SHOWN:
         more = len(ordered) - _MOST_SHOWN
         yield f"<p>{more} more sequences are not shown; the JSON report has them all.</p>"
-    yield "</body></html>"
+    yield PAGE_END
 
 
 def _checks(findings: list[Finding]) -> Iterator[str]:
@@ -124,8 +108,5 @@ def _camera(camera: CameraResult, options: CheckOptions) -> Iterator[str]:
     yield f"<tr><td>{escape(camera.name)}</td><td class='number {rating}'>{shown}</td>"
     yield f"<td class='number'>{escape(offsets_of(camera))}</td><td><div class='pictures'>"
     for label, jpeg in camera.thumbnails:
-        data = base64.b64encode(jpeg).decode("ascii")
-        text = escape(label)
-        yield f"<figure><img alt='{text}' src='data:image/jpeg;base64,{data}'>"
-        yield f"<figcaption>{text}</figcaption></figure>"
+        yield figure(label, jpeg)
     yield "</div></td></tr>"

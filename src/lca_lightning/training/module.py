@@ -17,7 +17,6 @@ from lca_lightning.datasets.pictures import write_png
 from lca_lightning.errors import CheckpointError, ConfigError, NonFiniteError
 from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss
 from lca_lightning.metrics.masked import MaskedProtocol
-from lca_lightning.metrics.protocol import ScoredFrames
 from lca_lightning.model.avatar_model import AvatarOutput, build_avatar_model
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.training.checkpoints import (
@@ -29,7 +28,7 @@ from lca_lightning.training.checkpoints import (
     make_block,
 )
 from lca_lightning.training.draws import StepDraws, draw_step, seed_of, step_place
-from lca_lightning.training.evaluation import TestReport
+from lca_lightning.training.evaluation import Evaluation, item_places, scored_frames, take_pictures
 from lca_lightning.training.flops import StepFlopCounter, step_shape
 from lca_lightning.training.gradients import gradient_norms
 from lca_lightning.training.guard import Attempt, NonFiniteGuard
@@ -77,8 +76,7 @@ class LCALightningModule(pl.LightningModule):
         self.augmentation = Augmentation(augmentation, self.model.rig)
         self.losses = ReconstructionLoss(losses)
         self.validation_scores = MaskedProtocol(lpips=False)
-        self.test_scores: MaskedProtocol | None = None
-        self.report = TestReport()
+        self.evaluation = Evaluation()
         self.rendered: tuple[Batch, Rendered] | None = None  # the last batch, as it was learned from
         self.guard = NonFiniteGuard(optimizer.nonfinite_patience)
         self.flops = StepFlopCounter(eager=avatar.compile)
@@ -88,8 +86,6 @@ class LCALightningModule(pl.LightningModule):
         """Start from another run's weights unless a checkpoint will be restored; load what a stage needs."""
         if stage == "fit":
             self.augmentation.prepare()
-        if stage == "test" and self.test_scores is None:
-            self.test_scores = MaskedProtocol()
         if self.init_from and not self.trainer.ckpt_path:
             report = initialise(self.model, self.init_from, self.avatar.rig, fresh=self.fresh)
             self.print(f"Initialised from {self.init_from}: {report}.")
@@ -161,20 +157,34 @@ class LCALightningModule(pl.LightningModule):
         """Log the scores over the whole validation set."""
         self.log_dict({f"val/{name}": value for name, value in _means(self.validation_scores).items()})
 
+    def on_test_epoch_start(self) -> None:
+        """Learn the names of the test sets and how many references they were asked for."""
+        loaders = self._test_loaders()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        names = getattr(data, "evaluation_names", None) or [f"set {n + 1}" for n in range(len(loaders))]
+        views = [getattr(loader.dataset, "views", None) for loader in loaders]
+        self.evaluation.begin(list(zip(names, views, strict=True)))
+
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure the batch and keep its rows and pictures for the report."""
-        assert self.test_scores is not None
-        self._measure(self.test_scores, batch)
-        assert self.rendered is not None
-        rows = self.test_scores.frame_scores[-1]
-        self.report.add(*self.rendered, self.test_scores.score_names, rows)
+        """Score the batch."""
+        places = item_places(self._test_loaders()[dataloader_idx], dataloader_idx, batch_idx, batch.size)
+        self.evaluation.add(self.model, batch, self.model(batch, render_canonical=False), places)
 
     def on_test_epoch_end(self) -> None:
-        """Write metrics.json, metrics.csv and the contact sheet."""
-        assert self.test_scores is not None
-        scores = _means(self.test_scores)
-        self.log_dict({f"test/{name}": value for name, value in scores.items()})
-        self.report.write(self._directory() / "test", scores, str(self.trainer.ckpt_path or ""))
+        """Log the means; after the last pass write metrics.json, metrics.csv, metrics.md and report.html."""
+        wanted = self.evaluation.end_pass()
+        self.log_dict({f"test/{name}": value for name, value in self.evaluation.means().items()})
+        if not self.trainer.is_global_zero:
+            return
+        with self.trainer.precision_plugin.forward_context():
+            take_pictures(self.model, [loader.dataset for loader in self._test_loaders()], wanted)
+        if self.evaluation.complete:
+            folder = self._directory() / "test"
+            self.evaluation.write(folder, str(self.trainer.ckpt_path or ""), self.model)
+
+    def _test_loaders(self) -> list[Any]:
+        loaders = self.trainer.test_dataloaders
+        return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Write each animated frame as PNG, over white."""
@@ -196,6 +206,7 @@ class LCALightningModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another format, rig or size before anything is copied."""
         path = str(self.trainer.ckpt_path)
+        self.evaluation.step = int(checkpoint.get("global_step", 0))
         check_block(checkpoint.get(BLOCK), path, rig=self.avatar.rig, anchors=self.avatar.anchors)
         check_shapes(self.state_dict(), checkpoint["state_dict"], path)
         if self.trainer.state.fn == TrainerFn.FITTING:
@@ -210,17 +221,7 @@ class LCALightningModule(pl.LightningModule):
     def _measure(self, scores: MaskedProtocol, batch: Batch) -> None:
         output = self.model(batch)
         self.rendered = batch, Rendered.of(output)
-        predicted, targets = output.animated, batch.targets
-        scores.update(
-            ScoredFrames(
-                predicted.images_BT3HW.float(),
-                predicted.alphas_BT1HW.float(),
-                targets.images_BT3HW,
-                targets.masks_BT1HW,
-                batch.subjects,
-                batch.frames,
-            )
-        )
+        scores.update(scored_frames(batch, output))
 
     def _place(self, batch_idx: int) -> str:
         return step_place(self.global_step, batch_idx % self.trainer.accumulate_grad_batches)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lca_lightning.batch import Batch
+from lca_lightning.datasets.pictures import to_uint8
 from lca_lightning.model.avatar_model import AvatarOutput
 
 COLUMNS = ("references", "target", "animated", "canonical", "error", "mask")
@@ -67,6 +69,35 @@ def picture_row(batch: Batch, rendered: Rendered, subject: int, frame: int, refe
     tiles = [*_reference_tiles(batch, subject, references, height, width)]
     tiles += [composed, animated, canonical, error, masks]
     return torch.cat([tile.clamp(0.0, 1.0) for tile in tiles], dim=2)
+
+
+def report_pictures(
+    batch: Batch, rendered: Rendered, subject: int, frame: int, references: int = 4
+) -> dict[str, np.ndarray]:
+    """One target frame as reports show it: references, truth and prediction over white, error, masks.
+
+    Args:
+        batch: On any device.
+        rendered: The same batch's renderings, over white.
+        subject: Row ``b``.
+        frame: Target ``t``.
+        references: How many reference photos to show at most.
+
+    Returns:
+        uint8 sRGB pictures ``(H, W, 3)`` by what they show; the truth is cut out by its mask at 0.5.
+    """
+    target_3HW = batch.targets.images_BT3HW[subject, frame].float().cpu()
+    person_1HW = batch.targets.masks_BT1HW[subject, frame].cpu() > 0.5
+    truth = torch.where(person_1HW, target_3HW, torch.ones_like(target_3HW))
+    prediction = rendered.animated_BT3HW[subject, frame].float().cpu()
+    error = (prediction - truth).abs().mean(dim=0, keepdim=True).mul(3.0).expand(3, -1, -1)
+    height, width = target_3HW.shape[-2:]
+    count = min(references, int(batch.references.view_mask_BV[subject].sum()))
+    photos = _reference_tiles(batch, subject, count, height, width)
+    pictures = {f"reference {number + 1}": photo for number, photo in enumerate(photos)}
+    masks = torch.cat([rendered.alphas_BT1HW[subject, frame].float().cpu(), *[person_1HW.float()] * 2])
+    pictures |= {"truth": truth, "prediction": prediction, "error × 3": error, "masks": masks}
+    return {label: to_uint8(picture) for label, picture in pictures.items()}
 
 
 def picture_grid(batch: Batch, rendered: Rendered, rows: int) -> Tensor:

@@ -14,7 +14,6 @@ from lca_lightning.augmentation import Augmentation, AugmentationConfig
 from lca_lightning.batch import Batch
 from lca_lightning.losses.reconstruction import LossConfig
 from lca_lightning.model.configuration import AvatarModelConfig
-from lca_lightning.training.evaluation import TestReport
 from lca_lightning.training.module import LCALightningModule
 from lca_lightning.training.optim import OptimizerConfig
 from lca_lightning.training.pictures import COLUMNS, Rendered, picture_grid
@@ -138,16 +137,3 @@ def test_picture_grid_shows_known_values(batch: Batch) -> None:
     assert torch.equal(masks[0], torch.ones(height, width)) and torch.allclose(
         masks[1:], mask.expand(2, -1, -1)
     )
-
-
-def test_report_keeps_a_frame_seen_twice_once(batch: Batch, tmp_path: Path) -> None:
-    report = TestReport(pictures=1)
-    frames = batch.targets.images_BT3HW.shape[1]
-    scores = torch.arange(2.0 * frames).reshape(frames, 2)
-    for repeated in (scores, scores + 100):
-        report.add(batch, rendered(batch, 0.5), ("psnr", "l1"), repeated)
-    summary = report.write(tmp_path, {"psnr": 1.0, "l1": 2.0, "frames": frames, "subjects": 1}, "x.ckpt")
-    assert summary["protocols"] == {"masked": {"psnr": 1.0, "l1": 2.0}} and summary["frames"] == frames
-    lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert lines[0] == "subject,frame,psnr,l1" and len(lines) == 1 + len(set(batch.frames[0]))
-    assert not report.rows and not report.sheet
