@@ -1,13 +1,10 @@
-"""The masked protocol against plain numpy, by hand, and over processes."""
+"""The masked protocol against plain numpy and by hand."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
 from lca_lightning.errors import DataError, MissingAssetError
@@ -142,26 +139,3 @@ def test_lpips_ignores_what_lies_outside_the_mask() -> None:
     update(metric, frames, [0])
     assert float(metric.compute()["lpips"]) > 0.05
     assert not metric.state_dict()
-
-
-def _worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    metric = MaskedProtocol(lpips=False)
-    # Five frames over two processes: the sampler repeats frame 0 to even them out; batches differ in number.
-    update(metric, make_frames(), [0, 2, 4] if rank == 0 else [1, 3, 0])
-    scores = {name: float(value) for name, value in metric.compute().items()}
-    torch.save(scores, Path(folder) / f"scores{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_same_scores_as_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
-    for rank in range(2):
-        scores = torch.load(tmp_path / f"scores{rank}.pt", weights_only=True)
-        assert_scores(
-            {name: torch.tensor(value) for name, value in scores.items()}, expected_means(make_frames())
-        )
-        assert scores["frames"] == 5
