@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import lca_lightning
 from lca_lightning.avatar import load_avatar
 from lca_lightning.avatar.avatar import Camera
 from lca_lightning.avatar.create import PreparedPhotos, ReferencePhoto
+from lca_lightning.avatar.photo_files import list_photos
 from lca_lightning.cli.main import main
 from lca_lightning.datasets.video import probe_video, read_frames
 from lca_lightning.errors import CheckpointError, ConfigError, DataError
@@ -22,6 +24,7 @@ from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import load_backbone
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.motion.clip import Motion
+from lca_lightning.pretrained_models import files, packaging
 from lca_lightning.rig.anny import AnnyRig
 from lca_lightning.training.checkpoints import make_block
 
@@ -149,6 +152,49 @@ def test_unreadable_photos(
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error
     assert not (tmp_path / "a.lca").exists()
+
+
+@pytest.mark.usefixtures("prepared")
+def test_a_folder_of_photos_and_the_model_that_ships(
+    tmp_path: Path, checkpoint: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(files, "FOLDER", tmp_path / "shipped")
+    model = lca_lightning.load_model(checkpoint, "cpu").model
+    packaging.write_model(model, "tiny", {"image_size": [64, 48], "face_size": [32, 32]}, {})
+    folder = tmp_path / "my_photos"
+    folder.mkdir()
+    for photo in photos:
+        photo.rename(folder / photo.name.upper())
+    (folder / "notes.txt").write_text("not a photo")
+    (folder / ".hidden.jpg").write_text("nor is this")
+    assert status_of("create", "--images", folder, "--out", tmp_path / "me.lca") == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert "demonstration model `tiny`" in first and "MODEL_CARD.md" in first and "likeness" in first
+    assert load_avatar(tmp_path / "me.lca").origin.photos == 3
+    assert (
+        status_of("create", "--ckpt_path", checkpoint, "--images", folder, "--out", tmp_path / "me.lca") == 0
+    )
+    assert "demonstration" not in capsys.readouterr().out
+    (tmp_path / "shipped" / "tiny.safetensors").unlink()
+    assert status_of("create", "--images", folder, "--out", tmp_path / "other.lca") == 1
+    error = capsys.readouterr().err.strip()
+    assert "missing in this installation" in error and "\n" not in error
+
+
+def test_folders_are_listed_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in ("me_10.jpg", "me_2.PNG", "ME_1.jpeg", "b.webp", "film.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub.jpg").mkdir()
+    names = [path.name for path in list_photos([tmp_path, tmp_path / "film.mp4"])]
+    assert names == ["b.webp", "ME_1.jpeg", "me_2.PNG", "me_10.jpg", "film.mp4"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no photos"):
+        list_photos([tmp_path / "empty"])
+    (tmp_path / "phone.HEIC").touch()
+    if importlib.util.find_spec("pillow_heif") is None:
+        with pytest.raises(DataError, match="pip install pillow-heif"):
+            list_photos([tmp_path])
 
 
 def test_more_photos_than_the_model_takes(

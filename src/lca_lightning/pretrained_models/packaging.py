@@ -18,7 +18,8 @@ import lca_lightning
 from lca_lightning.errors import CheckpointError
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone_loading import RANDOM
-from lca_lightning.pretrained_models.files import BACKBONE, FOLDER, FORMAT, MODEL, VERSION
+from lca_lightning.pretrained_models import files
+from lca_lightning.pretrained_models.files import BACKBONE, FORMAT, MODEL, VERSION
 from lca_lightning.training.checkpoints import make_block
 from lca_lightning.writing import write_atomically, write_text
 
@@ -76,7 +77,7 @@ def write_model(
             f"The model takes {len(content) / 2**20:.1f} MiB and at most {LARGEST >> 20} MiB may ship; "
             "store it in half precision or train a smaller one."
         )
-    folder = folder or FOLDER
+    folder = folder or files.FOLDER
     weights: dict[str, Any] = {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
