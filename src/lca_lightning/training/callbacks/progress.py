@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm.auto import tqdm
 
+_TERMINAL_SECONDS, _FILE_SECONDS = 0.2, 15.0  # between two drawings
+
 
 class Progress(ProgressBar):
     """One bar for all training steps, and one for each evaluation.
+
+    The rate is the mean since the start of this command, validations and checkpoints included, so that the
+    time left is that of the whole run, also of a resumed one. Into a file, such as a job's log, the bar is
+    drawn four times a minute.
 
     Args:
         shown: Logged values to show beside the rate.
@@ -22,6 +30,8 @@ class Progress(ProgressBar):
         self._enabled = True
         self._training: tqdm | None = None
         self._evaluation: tqdm | None = None
+        self._interval = _TERMINAL_SECONDS if sys.stderr.isatty() else _FILE_SECONDS
+        self._read_at = 0.0
 
     @property
     def is_enabled(self) -> bool:
@@ -46,18 +56,23 @@ class Progress(ProgressBar):
             unit="step",
             disable=not self._enabled,
             dynamic_ncols=True,
+            smoothing=0.0,
+            mininterval=self._interval,
+            maxinterval=2 * self._interval,
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Move by the optimiser steps done."""
-        if self._training is not None:
-            values = trainer.progress_bar_metrics | trainer.callback_metrics
-            text = {name: f"{float(values[name]):.4g}" for name in self.shown if name in values}
-            self._training.set_postfix(text, refresh=False)
-            self._training.update(trainer.global_step - self._training.n)
+        if self._training is None or self._training.disable:
+            return
+        if time.monotonic() - self._read_at > self._interval:  # reading a value waits for the device
+            self._show_values(trainer)
+        self._training.update(trainer.global_step - self._training.n)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar of the run."""
+        if self._training is not None and not self._training.disable:
+            self._show_values(trainer)
         self._close()
 
     def on_exception(self, *_: Any) -> None:
@@ -105,6 +120,13 @@ class Progress(ProgressBar):
         """Print a line without tearing the bar."""
         tqdm.write(" ".join(map(str, args)))
 
+    def _show_values(self, trainer: pl.Trainer) -> None:
+        assert self._training is not None
+        values = trainer.progress_bar_metrics | trainer.callback_metrics
+        text = {name: f"{float(values[name]):.4g}" for name in self.shown if name in values}
+        self._training.set_postfix(text, refresh=False)
+        self._read_at = time.monotonic()
+
     def _open(self, name: str, batches: list[int | float]) -> None:
         total = sum(batches)
         self._evaluation = tqdm(
@@ -114,6 +136,8 @@ class Progress(ProgressBar):
             leave=name != "validate",
             disable=not self._enabled,
             dynamic_ncols=True,
+            mininterval=self._interval,
+            maxinterval=2 * self._interval,
         )
 
     def _advance(self) -> None:
