@@ -1,0 +1,53 @@
+"""Kill -9 at any moment of writing a checkpoint leaves the one before or the new one, whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A process that only writes is killed many times by the one that checks: torch is imported once.
+WRITE_AND_KILL = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+from lca_lightning.training.checkpoint_writing import AtomicCheckpointIO
+
+torch.set_num_threads(1)
+path, shard_mib = Path(sys.argv[1]), float(sys.argv[2]) or None
+io = AtomicCheckpointIO(shard_mib)
+
+def save(number):
+    io.save_checkpoint({"number": number, "weights": torch.full((1_000_000,), number)}, path)
+
+save(0)
+seen, cut = set(), 0
+for attempt in range(10):
+    child = os.fork()
+    if not child:
+        number = 1
+        while True:
+            save(number)
+            number += 1
+    time.sleep(0.005 * attempt)
+    while not list(path.parent.rglob(f".*partial-{child}*")):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    checkpoint = io.load_checkpoint(path)
+    assert (checkpoint["weights"] == checkpoint["number"]).all(), attempt
+    seen.add(checkpoint["number"])
+    cut += bool(list(path.parent.rglob(f".*partial-{child}*")))
+print(len(seen), cut)
+"""
+
+
+@pytest.mark.parametrize("shard_mib", [0.0, 0.25], ids=["whole", "shards"])
+def test_a_killed_writer_leaves_a_whole_checkpoint(tmp_path: Path, shard_mib: float) -> None:
+    words = [sys.executable, "-c", WRITE_AND_KILL, str(tmp_path / "last.ckpt"), str(shard_mib)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seen, cut = map(int, done.stdout.split())
+    assert seen > 1 and cut > 0  # it wrote, and was killed in the middle
