@@ -115,7 +115,9 @@ def _save(checkpoint: dict[str, Any], file: BinaryIO | ShardWriter) -> None:
         raise
 
 
-def write_weights(source: str | Path, target: str | Path, shard_mib: float | None = None) -> None:
+def write_weights(
+    source: str | Path, target: str | Path, shard_mib: float | None = None, half: bool = False
+) -> None:
     """Write the weights of a checkpoint without the state of its training: a third of the size, to carry.
 
     `lca test`, `lca create`, `load_model` and `model.init_from` take it; a run cannot continue from it.
@@ -124,9 +126,10 @@ def write_weights(source: str | Path, target: str | Path, shard_mib: float | Non
         source: A checkpoint of `lca fit`, in one piece or in shards.
         target: The file to write.
         shard_mib: Largest size of a piece, MiB; None writes it in one piece.
+        half: Round matrices to half precision: a sixth of the size.
 
     Raises:
         CheckpointError: The source is missing, damaged or none of ours.
         DataError: The target cannot be written.
     """
-    AtomicCheckpointIO(shard_mib).save_checkpoint(weights_of(read_checkpoint(source)), target)
+    AtomicCheckpointIO(shard_mib).save_checkpoint(weights_of(read_checkpoint(source), half), target)

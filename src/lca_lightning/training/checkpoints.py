@@ -135,13 +135,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def weights_of(checkpoint: Mapping[str, Any], half: bool = False) -> dict[str, Any]:
     """A checkpoint without the state of its training; of a run that averages its weights, the average.
 
     Args:
         checkpoint: Content of a checkpoint.
+        half: Round its large tensors to half precision; a model copies them into its own type.
     """
-    return {key: value for key, value in checkpoint.items() if key not in _TRAINING_STATE}
+    kept = {key: value for key, value in checkpoint.items() if key not in _TRAINING_STATE}
+    if half:
+        state: Mapping[str, Tensor] = kept["state_dict"]
+        kept["state_dict"] = {
+            name: tensor.half() if _may_be_rounded(name, tensor) else tensor for name, tensor in state.items()
+        }
+    return kept
+
+
+def _may_be_rounded(name: str, tensor: Tensor) -> bool:
+    """Matrices of weights; not counters, nor the anchors by which a checkpoint is recognised."""
+    return tensor.dtype == torch.float32 and tensor.ndim > 1 and not name.endswith("anchor_fingerprint_A3")
 
 
 def check_block(block: Any, path: str, rig: str | None = None, anchors: int | None = None) -> None:

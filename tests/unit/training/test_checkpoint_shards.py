@@ -165,6 +165,19 @@ def test_weights_alone_start_a_run(path: Path) -> None:
     assert torch.equal(model.weight, torch.ones(5000))
 
 
+def test_half_weights_are_rounded_and_what_recognises_a_model_is_not(path: Path) -> None:
+    torch.manual_seed(0)
+    state = {"model.w": torch.randn(64, 64), "model.b": torch.randn(64), "model.step": torch.tensor(7)}
+    state["model.anchor_fingerprint_A3"] = torch.rand(64, 3)
+    AtomicCheckpointIO().save_checkpoint(content() | {"state_dict": state}, path)
+    write_weights(path, path.with_name("half.ckpt"), half=True)
+    read = checkpoints.read_checkpoint(path.with_name("half.ckpt"))["state_dict"]
+    assert read["model.w"].dtype == torch.float16
+    assert 0 < float((read["model.w"].float() - state["model.w"]).abs().max()) < 2e-3
+    for name in ("model.b", "model.step", "model.anchor_fingerprint_A3"):
+        assert torch.equal(read[name], state[name]) and read[name].dtype == state[name].dtype
+
+
 def test_a_size_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shard_mib must be positive, got 0"):
         AtomicCheckpointIO(0).save_checkpoint({}, tmp_path / "last.ckpt")

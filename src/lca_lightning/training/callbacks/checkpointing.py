@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
@@ -28,8 +28,8 @@ class RollingCheckpoint(Checkpoint):
         slice_minutes: Minutes after which the run writes, says how to continue and ends with status 0, for
             machines that are lent in slices; counted from the start of the command's work, 0 for never.
         shard_mib: Largest size of a piece of a checkpoint, MiB; None writes each checkpoint in one piece.
-        weights: Whether to write ``weights.ckpt`` too when the run or its slice ends: the weights without the
-            state of the training, to carry around.
+        weights: Precision, ``float32`` or ``float16``, in which ``weights.ckpt`` is written too when the run
+            or its slice ends: the weights without the state of the training, to carry; None for never.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RollingCheckpoint(Checkpoint):
         every_n_minutes: float = 15.0,
         slice_minutes: float = 0.0,
         shard_mib: float | None = None,
-        weights: bool = False,
+        weights: Literal["float32", "float16"] | None = None,
     ) -> None:
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
@@ -128,7 +128,9 @@ class RollingCheckpoint(Checkpoint):
     def _write_weights(self, trainer: pl.Trainer) -> None:
         if self.weights and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             folder = Path(trainer.default_root_dir)
-            write_weights(folder / "last.ckpt", folder / "weights.ckpt", self.shard_mib)
+            write_weights(
+                folder / "last.ckpt", folder / "weights.ckpt", self.shard_mib, self.weights == "float16"
+            )
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
