@@ -119,7 +119,7 @@ def _density(map_VRC: Tensor) -> Tensor:
 
 
 def _facts(score: MapScore) -> list[str]:
-    lines = [f"to photos {score.on_images:.0%}"]
+    lines = [f"to photos {score.on_images:.1%}"]
     if score.on_person is not None and score.person_area is not None:
         lines.append(f"on person {score.on_person:.0%} (even {score.person_area:.0%})")
     if score.near is not None and score.near_area is not None:

@@ -168,7 +168,7 @@ def _run_attention(namespace: argparse.Namespace) -> None:
     numbers = write_attention_json(namespace.out / "attention.json", found, namespace.head)
     for checkpoint in found:
         row = checkpoint.summary()["all"]
-        parts = [f"{row['on_images']:.0%} of the attention goes to photos"]
+        parts = [f"{row['on_images']:.1%} of the attention goes to photos"]
         if row["on_person"] is not None:
             parts.append(f"{row['on_person']:.0%} of that to the person (evenly {row['person_area']:.0%})")
         if row["near"] is not None:
