@@ -12,7 +12,7 @@ from lca_data_modules.base import LCADataModule, NothingToEvaluateError, as_opti
 from lca_lightning.batch import Batch
 from lca_lightning.datasets.captures import HoldOut
 from lca_lightning.datasets.clips import ClipSource, DrawRule
-from lca_lightning.datasets.evaluation import EvaluationItem, EvaluationRule, evaluation_items
+from lca_lightning.datasets.evaluation import EvaluationRule, evaluation_items, frames_without_person
 from lca_lightning.datasets.frame_store import FrameStore
 from lca_lightning.datasets.policies import ReferencePolicy, TargetPolicy
 from lca_lightning.datasets.reader import SequenceSource, open_dataset
@@ -124,9 +124,9 @@ class CaptureDataModule(LCADataModule):
         if stage in ("fit", None):
             self._clips().draw(0, 1)
         if stage in ("test", "predict"):
-            self._items("test")
+            self._check_evaluation("test")
         if stage == "validate":
-            self._items("val")
+            self._check_evaluation("val")
 
     @property
     def dataset(self) -> SequenceSource:
@@ -195,8 +195,10 @@ class CaptureDataModule(LCADataModule):
         if stage == "val" and not self._hold_out.holds_out and not self._stage_positions("val")[1]:
             return {}
         builder = self._builder(1 - _TRAINING_CACHE)
-        views = self.hparams["test_views"]
-        return {stage: EvaluationSamples(self.dataset, self._items(stage), builder, views)}
+        positions, rule = self._evaluation(stage)
+        empty = frames_without_person(self.dataset, positions, self._hold_out, rule)
+        items = evaluation_items(self.dataset, positions, self._hold_out, rule)
+        return {stage: EvaluationSamples(self.dataset, items, builder, rule.views, empty)}
 
     def keeps_out_what(self, other: CaptureDataModule) -> bool:
         """Whether this module, reading the same data, trains on nothing that another holds out."""
@@ -250,7 +252,12 @@ class CaptureDataModule(LCADataModule):
                 return positions, True
         return self.positions("train"), False
 
-    def _items(self, stage: str) -> list[EvaluationItem]:
+    def _check_evaluation(self, stage: str) -> None:
+        positions, rule = self._evaluation(stage)
+        evaluation_items(self.dataset, positions, self._hold_out, rule)
+
+    def _evaluation(self, stage: str) -> tuple[list[int], EvaluationRule]:
+        """Sequences to evaluate, and how."""
         options = self.hparams
         positions, apart = self._stage_positions(stage)
         if not apart and not self._hold_out.holds_out:
@@ -273,7 +280,7 @@ class CaptureDataModule(LCADataModule):
             policy=self._references,
             also_views=self._compared_views,
         )
-        return evaluation_items(self.dataset, positions.tolist(), self._hold_out, rule)
+        return positions.tolist(), rule
 
     def share_cache(self, modules: int) -> None:
         """Keep to a part of ``frame_cache_mb``, as one of several sources."""

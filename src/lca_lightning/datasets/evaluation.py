@@ -92,7 +92,10 @@ def evaluation_items(
         if (fixed := _Fixed.of(dataset, position, hold_out, near, far, rule)) is not None
     ]
     if not usable:
-        raise DataError(f"{dataset.root} has no usable frame for evaluation.")
+        raise DataError(
+            f"{dataset.root} has no usable frame for evaluation: none is valid and shows a person in its"
+            " mask; check the data with `lca check-data`."
+        )
     items: list[EvaluationItem] = []
     for fixed, source in zip(usable, _next_subjects(usable) if rule.other_subject else usable, strict=True):
         shots = fixed_targets(fixed.targets, fixed.kept_out, rule.limit)
@@ -105,6 +108,39 @@ def evaluation_items(
             f"set data.init_args.test_views below {rule.views}, or add longer sequences."
         )
     return items
+
+
+def frames_without_person(
+    dataset: SequenceSource, positions: Collection[int], hold_out: HoldOut, rule: EvaluationRule
+) -> tuple[tuple[str, str], ...]:
+    """Frames that might have been targets if their masks showed anybody, for reports.
+
+    Args:
+        dataset: The data set.
+        positions: Of sequences to evaluate.
+        hold_out: As for `evaluation_items`.
+        rule: As for `evaluation_items`.
+
+    Returns:
+        Subject and ``"sequence/camera/frame"`` of every valid frame of a target camera with an empty mask.
+    """
+    found = []
+    for position in positions:
+        sequence = dataset.sequence(position)
+        boxes = sequence.signals.person_boxes
+        for near, far in _camera_pairs(sequence, hold_out, rule.one_camera, rule.apart):
+            considered_T = _frames(sequence, hold_out, near, far, rule)[1]
+            considered_T = considered_T & sequence.signals.frame_valid_T.astype(bool)
+            for camera in (name for name in far if name in boxes):
+                lost_T = considered_T & ~np.isfinite(boxes[camera]).all(1)
+                names = (shot_name(sequence, Shot(camera, int(frame))) for frame in np.flatnonzero(lost_T))
+                found += [(sequence.subject, name) for name in names]
+    return tuple(dict.fromkeys(found))
+
+
+def shot_name(sequence: Sequence, shot: Shot) -> str:
+    """``"sequence/camera/frame"``, as batches name it."""
+    return f"{sequence.id}/{shot.camera}/{shot.frame:06d}"
 
 
 def fixed_references(take: Take, views: int, policy: ReferencePolicy | None = None) -> tuple[Shot, ...]:
@@ -214,6 +250,14 @@ def _camera_pairs(
     return [(near, far)]
 
 
+def _frames(
+    sequence: Sequence, hold_out: HoldOut, near: list[str], far: list[str], rule: EvaluationRule
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where references and where targets may come from, ``(T,)`` bool each."""
+    early, late = hold_out.frames(sequence)
+    return early, early if rule.early_targets and not set(near) & set(far) else late
+
+
 @dataclass(frozen=True)
 class _Fixed:
     """References of a clip and where its targets come from; what is kept out is none of them."""
@@ -235,9 +279,7 @@ class _Fixed:
     ) -> _Fixed | None:
         """References from near cameras and early frames, targets from far ones; None where either lacks."""
         sequence = dataset.sequence(position)
-        early, late = hold_out.frames(sequence)
-        if rule.early_targets and not set(near) & set(far):
-            late = early
+        early, late = _frames(sequence, hold_out, near, far, rule)
         sources = make_take(sequence, near, early, lit_references=rule.lit_references)
         targets = make_take(sequence, far, late)
         if sources is None or targets is None:

@@ -121,6 +121,10 @@ class NamedSamples(data.Dataset[Batch]):
     def __init__(self, samples: Any, name: str, same_people: bool) -> None:
         self.samples, self.name, self.same_people = samples, name, same_people
         self.views: int | None = getattr(samples, "views", None)
+        self.without_person = tuple(
+            (subject if same_people else f"{name}/{subject}", f"{name}/{frame}")
+            for subject, frame in getattr(samples, "without_person", ())
+        )
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -15,7 +15,7 @@ from torch.utils import data
 from lca_lightning.batch import Batch, Driving, Lighting, References, Targets
 from lca_lightning.datasets.crops import FrameCrop
 from lca_lightning.datasets.cut_pixels import stack_cuts
-from lca_lightning.datasets.evaluation import EvaluationItem
+from lca_lightning.datasets.evaluation import EvaluationItem, shot_name
 from lca_lightning.datasets.format import Sequence
 from lca_lightning.datasets.frame_store import FrameStore, Shot
 from lca_lightning.datasets.plotting import plot_sample
@@ -84,7 +84,7 @@ class SampleBuilder:
 
 def _names(sequence: Sequence, shots: tuple[Shot, ...]) -> tuple[str, ...]:
     """``"sequence/camera/frame"`` of each shot."""
-    return tuple(f"{sequence.id}/{shot.camera}/{shot.frame:06d}" for shot in shots)
+    return tuple(shot_name(sequence, shot) for shot in shots)
 
 
 def _targets(sequence: Sequence, shots: tuple[Shot, ...], crops: list[FrameCrop]) -> Targets:
@@ -199,6 +199,7 @@ class EvaluationSamples(data.Dataset[Batch]):
         items: Which frames to read.
         builder: Reads them.
         views: Reference views asked for; some items may have fewer.
+        without_person: Subject and name of frames that are no items because nobody is in their masks.
     """
 
     def __init__(
@@ -207,8 +208,10 @@ class EvaluationSamples(data.Dataset[Batch]):
         items: list[EvaluationItem],
         builder: SampleBuilder,
         views: int | None = None,
+        without_person: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        self.dataset, self.items, self.builder, self.views = dataset, items, builder, views
+        self.dataset, self.items, self.builder = dataset, items, builder
+        self.views, self.without_person = views, without_person
 
     def __len__(self) -> int:
         return len(self.items)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from lca_lightning.reports.results import Summary, TestResults, is_better_high
+from lca_lightning.reports.metrics_files import score_columns
+from lca_lightning.reports.results import TestResults, is_better_high
 from lca_lightning.writing import write_text
 
 COUNT_COLUMNS = ("frames", "subjects", "without mask")
@@ -30,16 +30,15 @@ def metrics_table(results: TestResults) -> str:
     tested = f"`{results.checkpoint}`, step {results.step}" if results.checkpoint else "an untrained model"
     lines = ["# Test", "", f"Of {tested}. Means by subject, then over subjects.", ""]
     for protocol in results.protocols:
-        summaries = [summary for summary in results.summaries() if summary.protocol == protocol]
-        lines += [f"## Protocol `{protocol}`", "", *_table(table_cells(summaries)), ""]
+        lines += [f"## Protocol `{protocol}`", "", *_table(table_cells(results, protocol)), ""]
     lines += [f"- {note}" for note in results.notes()]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def table_cells(summaries: Iterable[Summary]) -> list[list[str]]:
+def table_cells(results: TestResults, protocol: str) -> list[list[str]]:
     """Heading and rows of the table of one protocol; scores with an arrow towards the better end."""
-    summaries = list(summaries)
-    names = list(dict.fromkeys(name for summary in summaries for name in summary.scores))
+    summaries = [summary for summary in results.summaries() if summary.protocol == protocol]
+    names = [score for owner, score in score_columns(results) if owner == protocol]
     heading = [f"{name} {'↑' if is_better_high(name) else '↓'}" for name in names]
     rows = [[*_ROW_COLUMNS, *heading, *COUNT_COLUMNS]]
     for summary in summaries:

@@ -58,7 +58,7 @@ def _page(results: TestResults, shown: Sequence[ShownFrame]) -> Iterator[str]:
     summaries = results.summaries()
     for protocol in results.protocols:
         yield f"<h2>Protocol {escape(protocol)}</h2><p>{escape(PROTOCOLS.get(protocol, ''))}</p>"
-        yield from table(table_cells(s for s in summaries if s.protocol == protocol), texts=3)
+        yield from table(table_cells(results, protocol), texts=3)
     yield from _cost(results)
     for protocol in results.protocols:
         yield from _pictures(protocol, [frame for frame in shown if frame.protocol == protocol], summaries)

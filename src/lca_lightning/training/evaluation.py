@@ -71,17 +71,23 @@ class Evaluation:
         """Whether all passes have ended."""
         return self._ended >= self.passes
 
-    def begin(self, sets: Sequence[tuple[str, int | None]]) -> None:
+    def begin(self, names: Sequence[str], sets: Sequence[Any]) -> None:
         """Begin a pass.
 
         Args:
-            sets: Name of the set behind each data loader, and the reference views asked for; None where
-                nobody knows, then the most in a batch count.
+            names: Name of the set behind each data loader.
+            sets: The data sets. They may know how many ``views`` were asked for, else the most in a batch
+                count; and subject and frame of those ``without_person``, which are reported though no sample
+                shows them.
         """
         if self.complete:  # a test after the test
             self.results, self.shown, self._ended = TestResults([], self.names), [], 0
         self._protocols = self._protocols or [self._build(name) for name in self.names]
-        self._sets, self._frames = list(sets), []
+        self._sets = [(name, getattr(found, "views", None)) for name, found in zip(names, sets, strict=True)]
+        self._frames = []
+        for loader, found in enumerate(sets):
+            for subject, frame in getattr(found, "without_person", ()):
+                self._frames.append((self._unscored(loader, subject, frame), Place(loader, -1)))
         self.cost.begin()
 
     def _build(self, name: str) -> Protocol:
@@ -112,6 +118,14 @@ class Evaluation:
             found = FrameResult(name, views, task, subject, frame, angle, counts[b], scores)
             self._frames.append((found, places[b]))
         self.cost.watch(model, batch, views)
+
+    def _unscored(self, loader: int, subject: str, frame: str) -> FrameResult:
+        """A frame that no sample shows, because its mask is empty."""
+        name, views = self._sets[loader]
+        nothing = {
+            protocol.name: dict.fromkeys(protocol.score_names, math.nan) for protocol in self._protocols
+        }
+        return FrameResult(name, views or 1, "", subject, frame, math.nan, views or 1, nothing)
 
     def _score(self, frames: ScoredFrames) -> list[tuple[str, str, float, dict[str, dict[str, float]]]]:
         """Subject, frame, angle and scores by protocol of each picture, row by row."""

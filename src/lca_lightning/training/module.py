@@ -158,12 +158,11 @@ class LCALightningModule(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in _means(self.validation_scores).items()})
 
     def on_test_epoch_start(self) -> None:
-        """Learn the names of the test sets and how many references they were asked for."""
+        """Learn the names of the test sets."""
         loaders = self._test_loaders()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         names = getattr(data, "evaluation_names", None) or [f"set {n + 1}" for n in range(len(loaders))]
-        views = [getattr(loader.dataset, "views", None) for loader in loaders]
-        self.evaluation.begin(list(zip(names, views, strict=True)))
+        self.evaluation.begin(names, [loader.dataset for loader in loaders])
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score the batch."""
