@@ -76,7 +76,8 @@ def test_time_left_is_that_of_the_whole_run_also_after_a_resume(
 
 def test_a_log_file_is_not_filled_with_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, 12)
-    assert capsys.readouterr().err.count("fit:") <= 4  # begin, end, and around nothing else
+    text = capsys.readouterr().err
+    assert 2 <= text.count("fit:") <= 3 and "validate" not in text  # begin and end
 
 
 def test_values_are_read_when_the_bar_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +88,12 @@ def test_values_are_read_when_the_bar_is_drawn(tmp_path: Path, monkeypatch: pyte
     )
     fit(tmp_path, 8)
     assert reads == [1, 8]
+
+
+def test_a_terminal_sees_every_bar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    fit(tmp_path, 16)
+    text = capsys.readouterr().err
+    assert text.count("validate: ") > 12 and text.count("fit:") > 4

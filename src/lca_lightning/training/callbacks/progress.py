@@ -18,7 +18,7 @@ class Progress(ProgressBar):
 
     The rate is the mean since the start of this command, validations and checkpoints included, so that the
     time left is that of the whole run, also of a resumed one. Into a file, such as a job's log, the bar is
-    drawn four times a minute.
+    drawn four times a minute, and those of validations are left out.
 
     Args:
         shown: Logged values to show beside the rate.
@@ -30,7 +30,8 @@ class Progress(ProgressBar):
         self._enabled = True
         self._training: tqdm | None = None
         self._evaluation: tqdm | None = None
-        self._interval = _TERMINAL_SECONDS if sys.stderr.isatty() else _FILE_SECONDS
+        self._terminal = sys.stderr.isatty()
+        self._interval = _TERMINAL_SECONDS if self._terminal else _FILE_SECONDS
         self._read_at = 0.0
 
     @property
@@ -118,7 +119,11 @@ class Progress(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print a line without tearing the bar."""
-        tqdm.write(" ".join(map(str, args)))
+        text = " ".join(map(str, args))
+        if self._terminal:
+            tqdm.write(text)
+        else:  # no need to draw the bar again
+            print(text, flush=True)
 
     def _show_values(self, trainer: pl.Trainer) -> None:
         assert self._training is not None
@@ -134,7 +139,7 @@ class Progress(ProgressBar):
             desc=name,
             unit="batch",
             leave=name != "validate",
-            disable=not self._enabled,
+            disable=not self._enabled or (name == "validate" and not self._terminal),
             dynamic_ncols=True,
             mininterval=self._interval,
             maxinterval=2 * self._interval,
