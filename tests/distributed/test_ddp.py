@@ -73,14 +73,17 @@ def test_a_signal_to_one_process_stops_both_and_the_run_resumes_exactly(
 
 @pytest.mark.slow
 def test_metrics_are_exact_over_processes(two: Path, tmp_path: Path) -> None:
-    source = f"--ckpt_path={two / 'last.ckpt'}"
-    assert lca("test", source, f"--run_dir={tmp_path / 'one'}") == 0  # the two processes are not asked for
+    source = [f"--ckpt_path={two / 'last.ckpt'}", "--protocol=masked,composite", "--views=1,2"]
+    assert lca("test", *source, f"--run_dir={tmp_path / 'one'}") == 0  # the two processes are not asked for
     devices = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    run("test", source, *devices, f"--run_dir={tmp_path / 'two'}")
+    run("test", *source, *devices, f"--run_dir={tmp_path / 'two'}")
     first, second = (
         json.loads((tmp_path / name / "test" / "metrics.json").read_text()) for name in ("one", "two")
     )
     assert first.pop("cost").keys() == second.pop("cost").keys()
     assert first == second and first["results"][0]["frames"] == 4 and first["results"][0]["subjects"] == 2
+    assert {(r["views"], r["protocol"]) for r in first["results"]} == {
+        (views, protocol) for views in (1, 2) for protocol in ("masked", "composite")
+    }
     tables = [(tmp_path / name / "test" / "metrics.csv").read_text() for name in ("one", "two")]
     assert tables[0] == tables[1]
