@@ -73,6 +73,17 @@ def current_status(record: Mapping[str, Any], now: float | None = None) -> str:
     return "stopped" if silent else "running"
 
 
+def living_owner(record: Mapping[str, Any]) -> int | None:
+    """Number of another process of this machine that is writing a run now; None where there is none."""
+    process = record.get("process")
+    if not isinstance(process, Mapping) or not isinstance(process.get("pid"), int):
+        return None
+    here = process.get("host") == socket.gethostname()
+    if not here or current_status(record) != "running" or process["pid"] == os.getpid():
+        return None
+    return int(process["pid"])
+
+
 def this_process() -> dict[str, Any]:
     """How this process can be recognised later: machine, number, and moment of birth where it is known."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "birth": _birth(os.getpid())}

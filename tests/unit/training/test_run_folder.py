@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Timer
 
 from lca_lightning.datasets.format import write_dataset_header
-from lca_lightning.errors import DataError
+from lca_lightning.errors import ConfigError, DataError
 from lca_lightning.training.callbacks import run_folder
 from lca_lightning.training.callbacks.checkpointing import BestCheckpoint, RollingCheckpoint
 from lca_lightning.training.callbacks.run_folder import RunFolder, changed_since, data_roots
@@ -141,6 +141,13 @@ def test_other_data_and_code_are_reported_once(
     assert out.count("Warning") == 1 and "other data (data:" in out and "now ffffffff" in out
     assert "now c0ffee11 with changes" in out
     assert record["status"] == "finished" and record["git"] == code
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "living_owner", lambda record: 4711)
+    with pytest.raises(ConfigError, match="Process 4711 is training into .* give another --run_dir"):
+        fit(tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_what_counts_as_a_change() -> None:

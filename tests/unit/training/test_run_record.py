@@ -16,6 +16,7 @@ import pytest
 from lca_lightning.training.run_record import (
     SILENCE_SECONDS,
     current_status,
+    living_owner,
     read_run,
     seconds_of,
     this_process,
@@ -39,7 +40,7 @@ def test_a_killed_process_shows_as_stopped_at_once() -> None:
     assert child.stdout is not None
 
     record = running(json.loads(child.stdout.readline()))
-    assert current_status(record) == "running"
+    assert current_status(record) == "running" and living_owner(record) == child.pid
     os.kill(child.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10.0
     while current_status(record) == "running" and time.monotonic() < deadline:
@@ -47,11 +48,13 @@ def test_a_killed_process_shows_as_stopped_at_once() -> None:
     assert current_status(record) == "stopped"  # not waited for yet: the system still lists it
     child.wait()
     child.stdout.close()
-    assert current_status(record) == "stopped"
+    assert current_status(record) == "stopped" and living_owner(record) is None
 
 
 def test_a_process_that_got_the_number_of_the_old_one_is_another() -> None:
-    assert current_status(running(this_process())) == "running"
+    assert (
+        current_status(running(this_process())) == "running" and living_owner(running(this_process())) is None
+    )
     if this_process()["birth"] is not None:
         assert current_status(running({**this_process(), "birth": "another boot/17"})) == "stopped"
     assert current_status(running({**this_process(), "birth": None})) == "running"
@@ -82,6 +85,11 @@ def test_what_is_written_is_read_and_nothing_else(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert read_run(tmp_path) == {}
     assert read_run(tmp_path / "missing") == {}
+
+
+def test_who_writes_elsewhere_does_not_own(tmp_path: Path) -> None:
+    for process in ({"host": "elsewhere", "pid": 1}, None, "text"):
+        assert living_owner(running(process)) is None
 
 
 def test_times_go_there_and_back() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 
-from lca_lightning.errors import DataError
+from lca_lightning.errors import ConfigError, DataError
 from lca_lightning.training.provenance import code_revision, data_digest, library_versions
 from lca_lightning.training.run_guide import write_guide
-from lca_lightning.training.run_record import current_status, read_run, this_process, time_text, write_run
+from lca_lightning.training.run_record import living_owner, read_run, this_process, time_text, write_run
 
 BEAT_SECONDS = 20.0
 _COUNTS = ("val/frames", "val/subjects", "val/frames_without_mask")
@@ -58,11 +58,23 @@ class RunFolder(pl.Callback):
         """Remember the record of the run that goes on."""
         self._before = dict(state_dict)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave a folder alone that somebody else is writing to.
+
+        Raises:
+            ConfigError: Another process of this machine is training into it.
+        """
+        self._folder = Path(trainer.default_root_dir)
+        owner = living_owner(read_run(self._folder)) if stage == "fit" and trainer.is_global_zero else None
+        if owner is not None:
+            raise ConfigError(
+                f"Process {owner} is training into {self._folder}; stop it, or give another --run_dir."
+            )
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the record once a checkpoint has been accepted."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._folder = Path(trainer.default_root_dir)
         _remove_leftovers(self._folder)
         data = {name: {"root": root, "digest": _digest(root)} for name, root in self.data_roots.items()}
         git, before = code_revision(), self._before
@@ -243,8 +255,6 @@ def _timers_at_their_end(trainer: pl.Trainer) -> bool:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove files that a killed process had half written; the name says which process it was."""
-    if not folder.is_dir() or current_status(read_run(folder)) == "running":
-        return
     for path in folder.glob(".*.partial-*"):
         owner = path.name.rpartition("partial-")[2].split(".")[0]
         if owner != str(os.getpid()):
