@@ -21,7 +21,7 @@ def test_the_demo_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture
         assert sheet.height > 4 * 320
     assert probe_video(tmp_path / "turntable.mp4").frames == 96
     table = (tmp_path / "metrics.md").read_text()
-    assert table.startswith("Held-out people: 1, frames: 2.") and "| masked | psnr |" in table
+    assert "## Protocol `masked`" in table and "psnr ↑" in table and table.count(" | 2 | 1 | 0 |") == 2
 
 
 def test_a_demo_without_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def run(namespace: argparse.Namespace) -> None:
         _write_turntable(avatar, out / "turntable.mp4"),
         _write_table(run_directory / "test" / "metrics.md", out / "metrics.md"),
     ]
-    print((out / "metrics.md").read_text())
+    written.append(run_directory / "test" / "report.html")
     print("Written: " + ", ".join(str(path) for path in written) + ".")
     print(
         f"Next: look at them, then lca preprocess YOUR_VIDEO.mp4 --out data, or `lca fit --config {RECIPE}`."
