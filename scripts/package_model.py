@@ -95,7 +95,9 @@ def run_facts(runs: Sequence[Path], data: Sequence[str], checkpoint: dict[str, A
             record = json.loads((run / "run.json").read_text(encoding="utf-8"))
             keys = ("recipe", "steps", "seconds", "versions")
             found = {key: record[key] for key in keys if record.get(key) is not None}
-            sets = {set_: {"digest": entry["digest"]} for set_, entry in record.get("data", {}).items()}
+            sets = {
+                data_name(entry["root"]): {"digest": entry["digest"]} for entry in record["data"].values()
+            }
             facts.append({**found, "code": record.get("git", {}), "data": sets})
     if not facts:
         facts = [{"steps": int(checkpoint.get("global_step", 0)), "data": {}}]
@@ -108,6 +110,11 @@ def run_facts(runs: Sequence[Path], data: Sequence[str], checkpoint: dict[str, A
             "--data NAME=ROOT."
         )
     return facts
+
+
+def data_name(root: str) -> str:
+    """The last two folders of a data set's place: its benchmark and kind, nothing else of this machine."""
+    return "/".join(Path(root).parts[-2:]).lstrip("/")
 
 
 def read_test(path: Path, digest: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_the_script_packages_a_checkpoint_with_scores_and_renews_the_card(
     (run / "test").mkdir(parents=True)
     torch.save({"state_dict": state, "lca": block, "global_step": 700}, run / "last.ckpt")
     record = {"recipe": "tiny/pretrain", "steps": 700, "git": {"revision": "abc", "dirty": False},
-              "data": {"wild": {"root": "/home/me/wild", "digest": "2" * 64}}}  # fmt: skip
+              "data": {"data": {"root": "/home/me/synth/wild", "digest": "2" * 64}}}  # fmt: skip
     (run / "run.json").write_text(json.dumps(record))
     metrics, people = run / "test" / "metrics.json", [f"synthetic-1001-{n:05d}" for n in range(168, 192)]
     rows = [
@@ -86,7 +86,7 @@ def test_the_script_packages_a_checkpoint_with_scores_and_renews_the_card(
     description = json.loads((tmp_path / "out" / "tiny.json").read_text())
     assert "/home" not in json.dumps(description), "no folders of the machine"
     assert description["weights"]["rounding_psnr"] > 50
-    assert description["training"]["runs"][0]["data"] == {"wild": {"digest": "2" * 64}}
+    assert description["training"]["runs"][0]["data"] == {"synth/wild": {"digest": "2" * 64}}
     sliced = description["slices"][0]
     assert sliced["score"] == "masked/psnr" and sliced["slices"][0]["mean"] == pytest.approx(20.5 + 11.5)
     assert {"skin tone", "build", "legs"} <= {entry["kind"] for entry in sliced["slices"]}

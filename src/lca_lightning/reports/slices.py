@@ -88,14 +88,15 @@ def slice_scores(
         least: Subjects a slice needs to be scored.
 
     Returns:
-        Slices in the order of kinds, then of labels; first of all the slice ("all", "") over everybody.
+        Slices in the order of kinds, then of labels; first of all the slice ("all", "") over everybody. Kinds
+        in which all people are alike are left out.
     """
     known = {subject: score for subject, score in scores.items() if subject in labels}
     groups: dict[tuple[str, str], list[float]] = {("all", ""): list(known.values())}
     kinds = list(dict.fromkeys(kind for subject in known for kind in labels[subject]))
     for kind in kinds:
         found = {labels[subject][kind] for subject in known if kind in labels[subject]}
-        for label in sorted(found):
+        for label in sorted(found) if len(found) > 1 else ():
             groups[kind, label] = [s for name, s in known.items() if labels[name].get(kind) == label]
     return [_scored(kind, label, np.array(values), least) for (kind, label), values in groups.items()]
 

@@ -107,7 +107,8 @@ def benchmark_labels(subjects: Iterable[str]) -> dict[str, dict[str, str]]:
     """Plain words for people of benchmarks, drawn again from their seeds: what scores are sliced by.
 
     Args:
-        subjects: Names as in ``sequence.json``; those of no benchmark are left out.
+        subjects: Names as in ``sequence.json``, after a mixture's prefix if there is one; those of no
+            benchmark are left out.
 
     Returns:
         Labels by kind (see `traits.slice_labels`) by subject.
@@ -115,7 +116,7 @@ def benchmark_labels(subjects: Iterable[str]) -> dict[str, dict[str, str]]:
     parts = {part.seed: part for parts in BENCHMARKS.values() for part in parts}
     labels = {}
     for name in subjects:
-        found = re.fullmatch(r"synthetic-(\d{4,})-(\d{5,})", name)
+        found = re.fullmatch(r"(?:.*/)?synthetic-(\d{4,})-(\d{5,})", name)
         part = parts.get(int(found[1])) if found else None
         if found and part is not None and int(found[2]) < part.subjects:
             traits = subject_traits(part.settings, int(found[2]))

@@ -47,7 +47,7 @@ def test_mean_of_each_subject(table: Path) -> None:
 
 def test_slices_group_people_and_leave_small_groups_unscored() -> None:
     scores = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0, "stranger": 99.0}
-    labels = {name: {"hat": "with" if name == "d" else "without"} for name in "abcd"}
+    labels = {name: {"hat": "with" if name == "d" else "without", "bag": "with"} for name in "abcd"}
     everybody, hat, bare = slice_scores(scores, labels)
     assert (everybody.kind, everybody.subjects, everybody.mean) == ("all", 4, 25.0)
     assert (hat.label, hat.subjects, hat.mean, hat.low) == ("with", 1, None, None)

@@ -57,6 +57,7 @@ def test_labels_of_benchmark_people_by_name() -> None:
     name = sequence_id(wild.settings, wild.subjects - 1)
     labels = benchmark_labels([name, "bob", "synthetic-0000-00001", f"synthetic-{wild.seed}-99999"])
     assert list(labels) == [name]
+    assert benchmark_labels([f"videos/{name}"]) == {f"videos/{name}": labels[name]}
     # as its sequence.json has it: a coat and square glasses over long hair
     assert (labels[name]["hair"], labels[name]["over the top"], labels[name]["glasses"]) == (
         "long", "coat", "with",
