@@ -69,7 +69,7 @@ def test_files_go_to_the_run_and_curves_go_on(tmp_path: Path) -> None:
 def test_a_run_with_weights_and_biases(
     wild_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb", reason="Weights & Biases is not installed")
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed")
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = tmp_path / "run"
     offline = ["--trainer.logger.init_args.offline=true", "--run_dir", str(run)]
@@ -87,3 +87,4 @@ def test_a_run_with_weights_and_biases(
     )
     assert lca("test", "--ckpt_path", str(run / "last.ckpt")) == 0  # on a machine that lacks the package
     assert len(list((run / "wandb").glob("offline-run-*"))) == 1
+    wandb.finish()  # or the next one in this process would go on with it
