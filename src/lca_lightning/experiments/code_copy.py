@@ -4,8 +4,8 @@ A training runs for hours while people go on working in the tree. Each call of `
 copies the packages to ``OUT/code/<digest>`` and children import them from there; results carry the digest of
 what ran.
 
-Two digests are taken of the copy, over the syntax trees without docstrings, so that comments and layout do not
-count:
+Two digests are taken of the copy, over the syntax trees without docstrings, so that comments and layout do
+not count:
 
 * **training**: everything that the weights depend on. Left out are what only watches or reports
   (`WATCHING`), metrics, the avatar, export, inspection, synthesis, importers, benchmarks, other commands.
@@ -35,7 +35,8 @@ TRAINING = (
 """Files and folders of ``lca_lightning`` that weights depend on, beside all of ``lca_data_modules``."""
 WATCHING = (
     "training/evaluation.py", "training/pictures.py", "training/provenance.py", "training/flops.py",
-    "training/checkpoint_writing.py", "training/checkpoint_shards.py", "training/callbacks",
+    "training/cost.py", "training/checkpoint_writing.py", "training/checkpoint_shards.py",
+    "training/callbacks",
 )  # fmt: skip
 """Of those, what watches a training or writes it down; averaging of weights alone counts."""
 _COUNTED = ("training/callbacks/averaging.py",)

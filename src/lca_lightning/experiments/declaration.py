@@ -65,6 +65,7 @@ class TestSet:
         part: Folder of the benchmark.
         of: Set whose frames it takes instead, those in ``angle`` only.
         angle: Degrees from the nearest reference: above the first, up to the second.
+        angle_in: Test whose references give the angle, so that tests share frames; each its own where None.
     """
 
     __test__ = False  # not a test class, whatever its name says to pytest
@@ -75,6 +76,7 @@ class TestSet:
     part: str = ""
     of: str | None = None
     angle: tuple[float, float] | None = None
+    angle_in: str | None = None
 
 
 @dataclass(frozen=True)
@@ -231,18 +233,18 @@ def _stage(options: Any, where: str) -> Stage:
 
 def _set(name: str, options: Any, where: str) -> TestSet:
     where = f"{where}, set {name}"
-    _check_keys(options, where, ("title", "recipe", "part", "of", "angle"))
-    needed = ("title", "of", "angle") if "of" in options else ("title", "recipe", "part")
-    _check_keys(options, where, ("title", "recipe", "part", "of", "angle"), needed)
+    known = ("title", "recipe", "part", "of", "angle", "angle_in")
+    _check_keys(options, where, known)
+    _check_keys(options, where, known, ("title", "of", "angle") if "of" in options else known[:3])
     angle = options.get("angle")
-    low_high = (float(angle[0]), float(angle[1])) if angle else None
     return TestSet(
         name,
-        options["title"],
+        str(options["title"]),
         options.get("recipe", ""),
         options.get("part", ""),
         options.get("of"),
-        low_high,
+        (float(angle[0]), float(angle[1])) if angle else None,
+        options.get("angle_in"),
     )
 
 
@@ -264,6 +266,8 @@ def _check_references(experiment: Experiment, where: str) -> None:
     for test_set in experiment.sets.values():
         if test_set.of is not None and test_set.of not in experiment.sets:
             raise ConfigError(f"{where}: set {test_set.name} is of the unknown set {test_set.of!r}.")
+        if test_set.angle_in is not None and test_set.angle_in not in experiment.tests:
+            raise ConfigError(f"{where}: set {test_set.name} names the unknown test {test_set.angle_in!r}.")
     for row in experiment.rows.values():
         for test in [*row.tests, *row.paper]:
             if test not in experiment.tests:

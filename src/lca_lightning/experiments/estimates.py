@@ -11,6 +11,7 @@ from lca_lightning.experiments.plan import Job, Plan
 from lca_lightning.experiments.store import RECORD, Store, read_record
 
 _START = 15.0  # seconds until the first step
+_ENOUGH = 100  # steps of a stage that say how long one takes
 
 
 class Estimates:
@@ -97,7 +98,7 @@ def _past(store: Store) -> dict[str, float]:
         describes = record["describes"]
         if describes["kind"] == "test":
             found.setdefault("test", []).append(record["seconds"])
-        elif record["steps"]:
+        elif record["steps"] >= _ENOUGH:
             data = describes["config"]["data"]
             sort = f"{data.get('class_path')} {data.get('init_args', {}).get('batch_size')}"
             found.setdefault(sort, []).append(record["seconds"] / record["steps"])

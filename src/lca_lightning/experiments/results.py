@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lca_lightning.errors import DataError
-from lca_lightning.experiments.declaration import Comparison, Experiment, Row
+from lca_lightning.experiments.curves import collect_curves
+from lca_lightning.experiments.declaration import Comparison, Experiment, Row, TestSet
 from lca_lightning.experiments.plan import Plan, stage_steps
-from lca_lightning.experiments.scores import FrameScores, read_frames, subject_means
+from lca_lightning.experiments.scores import FrameScores, frames_between, read_frames, subject_means
 from lca_lightning.experiments.statistics import Spread, mean_over_seeds, paired_bootstrap
 from lca_lightning.experiments.store import Store
 from lca_lightning.writing import write_text
@@ -38,7 +39,7 @@ def collect(
     Raises:
         DataError: A finished test cannot be read.
     """
-    frames = _Frames(plan, store)
+    frames = _Frames(experiment, plan, store)
     seeds = sorted({seed for _, seed in plan.stages})
     lines = [
         _line(experiment, row, test, seeds, frames)
@@ -64,6 +65,7 @@ def collect(
         "protocols": sorted({variant.protocol for variant in experiment.tests.values()}),
         "rows": [_describe(experiment, row, plan, store, scale) for row in experiment.rows.values()],
         "lines": lines,
+        "curves": collect_curves(experiment.curves, plan, store),
         "comparisons": [
             entry
             for comparison in experiment.comparisons
@@ -75,8 +77,8 @@ def collect(
 class _Frames:
     """Rows of finished tests, read once."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
+        self.experiment, self.plan, self.store = experiment, plan, store
         self._read: dict[str, list[FrameScores]] = {}
 
     def of(self, row: str, seed: int, test: str, test_set: str) -> list[FrameScores] | None:
@@ -87,6 +89,18 @@ class _Frames:
             job = self.plan.jobs[key]
             self._read[key] = read_frames(self.store.folder(job) / "test" / "metrics.csv", job.protocol)
         return self._read[key]
+
+    def only(self, row: str, seed: int, test: str, test_set: TestSet) -> set[str] | None:
+        """Names of the frames of a set that is a part of another; those that all tests of the row share."""
+        if test_set.of is None or test_set.angle is None:
+            return None
+        giving = self.of(row, seed, test_set.angle_in or test, test_set.of)
+        chosen = frames_between(giving, test_set.angle) if giving else set()
+        if test_set.angle_in is not None:
+            for name in self.experiment.tests:
+                other = self.of(row, seed, name, test_set.of)
+                chosen &= {frame.frame for frame in other} if other else chosen
+        return chosen
 
 
 def _describe(experiment: Experiment, row: Row, plan: Plan, store: Store, scale: str) -> dict[str, Any]:
@@ -112,14 +126,16 @@ def _line(
     for name, test_set in experiment.sets.items():
         by_seed = {seed: frames.of(row.name, seed, test, test_set.of or name) for seed in seeds}
         measured = {seed: rows for seed, rows in by_seed.items() if rows is not None}
+        only = {seed: frames.only(row.name, seed, test, test_set) for seed in measured}
         scores = {
-            score: _score({s: subject_means(rows, score, test_set.angle) for s, rows in measured.items()})
-            for score in [*experiment.columns.values(), *_compared(experiment)]
+            score: _score({s: subject_means(rows, score, only[s]) for s, rows in measured.items()})
+            for score in dict.fromkeys([*experiment.columns.values(), *_compared(experiment)])
             if measured
         }
+        counts = [len(rows) if only[s] is None else len(only[s] or ()) for s, rows in measured.items()]
         sets[name] = {
             "paper": list(row.paper.get(test, {}).get(name, [])),
-            "frames": len(next(iter(measured.values()), [])),
+            "frames": counts[0] if counts else 0,
             "scores": {score: value for score, value in scores.items() if value},
         }
     return {"row": row.name, "test": test, "title": row.title, "sets": sets}

@@ -13,6 +13,7 @@ from lca_lightning.experiments.benchmark_data import BenchmarkData
 from lca_lightning.experiments.code_copy import CodeCopy, freeze_code
 from lca_lightning.experiments.configuration import Compose
 from lca_lightning.experiments.declaration import SCALES, Experiment, find_experiment, read_experiment
+from lca_lightning.experiments.documentation import drawings
 from lca_lightning.experiments.estimates import Estimates, duration
 from lca_lightning.experiments.html_page import html_page
 from lca_lightning.experiments.plan import Job, Plan, Setting, make_plan
@@ -135,8 +136,13 @@ class Session:
         """Write ``results.json``, ``table.md`` and ``table.html`` of what is finished."""
         results = collect(self.experiment, plan, self.store, self.request.scale, self._facts(plan))
         write_results(results, self.folder / "results.json")
-        write_text(self.folder / "table.md", markdown(results))
-        write_text(self.folder / "table.html", html_page(results))
+        pictures = drawings(results)
+        names = [
+            write_text(self.folder / f"{tag.replace('/', '_')}.svg", text).name
+            for tag, text in pictures.items()
+        ]
+        write_text(self.folder / "table.md", markdown(results, pictures=names))
+        write_text(self.folder / "table.html", html_page(results, list(pictures.values())))
         if self.request.stored is not None:
             write_results(results, self.request.stored / self.request.scale / f"{self.experiment.name}.json")
         return results

@@ -19,11 +19,13 @@ class FrameScores:
 
     Attributes:
         subject: Whose frame it is.
+        frame: Its name.
         angle: Degrees from the nearest reference view, NaN where unknown.
         scores: Score to value, NaN where it has none.
     """
 
     subject: str
+    frame: str
     angle: float
     scores: Mapping[str, float]
 
@@ -52,6 +54,7 @@ def read_frames(path: Path, protocol: str) -> list[FrameScores]:
     return [
         FrameScores(
             row["subject"],
+            row["frame"],
             _number(row.get("angle")),
             {score: _number(row[name]) for name, score in chosen.items()},
         )
@@ -59,15 +62,23 @@ def read_frames(path: Path, protocol: str) -> list[FrameScores]:
     ]
 
 
-def subject_means(
-    frames: list[FrameScores], score: str, angle: tuple[float, float] | None = None
-) -> dict[str, float]:
+def frames_between(frames: list[FrameScores], angle: tuple[float, float]) -> set[str]:
+    """Names of frames by their angle from the nearest reference view.
+
+    Args:
+        frames: Of a test.
+        angle: Above the first and up to the second number of degrees.
+    """
+    return {frame.frame for frame in frames if angle[0] < frame.angle <= angle[1]}
+
+
+def subject_means(frames: list[FrameScores], score: str, only: set[str] | None = None) -> dict[str, float]:
     """Mean score of each subject, over its frames that have one.
 
     Args:
         frames: Of a test.
         score: Which score.
-        angle: Only frames above the first and up to the second number of degrees from the nearest reference.
+        only: Names of the frames to look at, None for all.
 
     Returns:
         Subjects with at least one such frame.
@@ -79,8 +90,7 @@ def subject_means(
         raise DataError(f"There is no score {score!r}; the test has {', '.join(frames[0].scores)}.")
     found: dict[str, list[float]] = {}
     for frame in frames:
-        inside = angle is None or angle[0] < frame.angle <= angle[1]
-        if inside and math.isfinite(frame.scores[score]):
+        if (only is None or frame.frame in only) and math.isfinite(frame.scores[score]):
             found.setdefault(frame.subject, []).append(frame.scores[score])
     return {subject: math.fsum(values) / len(values) for subject, values in found.items()}
 

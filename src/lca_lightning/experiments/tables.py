@@ -121,7 +121,7 @@ def markdown(results: Mapping[str, Any], level: int = 1, pictures: Sequence[str]
     ]
     if results["comparisons"]:
         parts += [
-            "First minus second, subjects' means over seeds; paired bootstrap over subjects, 10,000 resamples:",
+            "First minus second, means over seeds; paired bootstrap over subjects, 10,000 resamples:",
             markdown_table(*comparison_table(results)),
         ]
     parts += [f"![{results['title']}]({name})" for name in pictures]
