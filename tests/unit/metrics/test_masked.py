@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lca_lightning.errors import DataError, MissingAssetError
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.metrics.masked import MaskedProtocol
 from lca_lightning.metrics.protocol import ScoredFrames
+
+from .own_lpips import distance, own_lpips
+from .scored import make_scored
 
 SUBJECTS = ("ann", "ann", "ann", "bob", "bob")
 
@@ -139,3 +145,40 @@ def test_lpips_ignores_what_lies_outside_the_mask() -> None:
     update(metric, frames, [0])
     assert float(metric.compute()["lpips"]) > 0.05
     assert not metric.state_dict()
+
+
+def test_equals_scikit_image_on_the_masked_pixels() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    frames = make_frames(1)
+    inside = frames["masks"][0, 0, 0].numpy() > 0.5
+    predicted, image = (frames[name][0, 0].numpy()[:, inside] for name in ("predicted", "images"))
+    metric = MaskedProtocol(lpips=False)
+    update(metric, frames, [0])
+    expected = metrics.peak_signal_noise_ratio(image, predicted, data_range=1.0)
+    assert float(metric.compute()["psnr"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_lpips_equals_the_package_on_a_crop_by_pillow() -> None:
+    """Mask box and a tenth around it; outside the mask and beyond the picture all is white."""
+    try:
+        network, own = LPIPS("alex"), own_lpips("alex")
+    except MissingAssetError as error:
+        pytest.skip(str(error))
+    frames = make_scored(4, height=90, width=70)
+    inside = frames.masks_BT1HW[0, 0, 0].numpy() > 0.5
+    rows, columns = inside.any(1).nonzero()[0], inside.any(0).nonzero()[0]
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    side = math.ceil(max(bottom - top, right - left) * 1.1)
+    corner = ((left + right - side) // 2, (top + bottom - side) // 2)
+    crops = []
+    for picture in (frames.predicted_BT3HW, frames.images_BT3HW):
+        white = np.where(inside, picture[0, 0].numpy(), 1.0).astype(np.float32)
+        square = np.ones((3, 3 * 90, 3 * 90), np.float32)
+        square[:, 90:180, 90:160] = white
+        square = square[:, 90 + corner[1] :, 90 + corner[0] :][:, :side, :side]
+        channels = [Image.fromarray(part).resize((64, 64), Image.Resampling.BILINEAR) for part in square]
+        crops.append(np.stack([np.asarray(part) for part in channels], -1))
+    expected = distance(own, *crops)
+    assert expected > 0.01
+    got = MaskedProtocol(lpips=network, lpips_size=64).score(frames)
+    assert float(got["lpips"]) == pytest.approx(expected, rel=1e-3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +13,12 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from lca_lightning.errors import MissingAssetError, ShapeError
 from lca_lightning.losses.perceptual import LPIPS
-from lca_lightning.losses.perceptual_weights import load_convolutions
 from lca_lightning.metrics.composite import CompositeProtocol
 from lca_lightning.metrics.lhm import LHMProtocol
 from lca_lightning.metrics.protocol import ScoredFrames
+from tests.unit.losses.test_squeeze import place_trunk
 
+from .own_lpips import distance, own_lpips
 from .scored import make_scored
 
 
@@ -57,25 +58,15 @@ def test_composite_equals_scikit_image_and_torchmetrics(row: int) -> None:
     assert 0.1 < float(got["ssim"]) < 0.999
 
 
-def test_composite_lpips_equals_the_package(tmp_path: object) -> None:
-    import lpips
-
+def test_composite_lpips_equals_the_package() -> None:
     try:
-        network, convolutions = LPIPS("alex"), load_convolutions("alex")
+        network, own = LPIPS("alex"), own_lpips("alex")
     except MissingAssetError as error:
         pytest.skip(str(error))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision dislikes how lpips calls it
-        own = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    with torch.no_grad():
-        for name, parameter in own.net.named_parameters():
-            index, kind = name.split(".")[-2:]
-            parameter.copy_(convolutions[int(index)][int(kind == "bias")])
-        frames = make_scored(4, height=64, width=64)
-        predicted, image = (as_batch(picture) for picture in pair(frames))
-        expected = float(own(predicted, image, normalize=True))
-    got = CompositeProtocol(lpips=network).score(frames)
+    frames = make_scored(4, height=64, width=64)
+    expected = distance(own, *pair(frames))
     assert expected > 0.01
+    got = CompositeProtocol(lpips=network).score(frames)
     assert float(got["lpips"]) == pytest.approx(expected, abs=1e-5)
 
 
@@ -136,10 +127,17 @@ def test_lhm_compares_at_width_512(height: int, width: int) -> None:
     assert float(got["psnr"]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_lhm_lpips_uses_squeezenet(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lhm_lpips_is_squeezenet_at_that_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(MissingAssetError, match="squeezenet1_1"):
         LHMProtocol()
+    place_trunk(tmp_path)
+    frames = make_scored(3, height=80, width=64)
+    image = on_white(frames.images_BT3HW[0, 0], frames.masks_BT1HW[0, 0])
+    expected = distance(own_lpips("squeeze"), frames.predicted_BT3HW[0, 0].numpy().transpose(1, 2, 0), image)
+    assert expected > 1e-3
+    got = LHMProtocol(width=64).score(frames)
+    assert float(got["lpips"]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_small_pictures_are_refused() -> None:
