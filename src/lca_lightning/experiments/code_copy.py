@@ -36,7 +36,7 @@ TRAINING = (
 WATCHING = (
     "training/evaluation.py", "training/pictures.py", "training/provenance.py", "training/flops.py",
     "training/cost.py", "training/checkpoint_writing.py", "training/checkpoint_shards.py",
-    "training/callbacks",
+    "training/run_guide.py", "training/run_listing.py", "training/run_record.py", "training/callbacks",
 )  # fmt: skip
 """Of those, what watches a training or writes it down; averaging of weights alone counts."""
 _COUNTED = ("training/callbacks/averaging.py",)
