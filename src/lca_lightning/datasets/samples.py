@@ -78,8 +78,7 @@ class SampleBuilder:
         return None
 
     def _references(self, sequence: Sequence, shots: tuple[Shot, ...]) -> References:
-        references = stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
-        return replace(references, directions_BV3=_directions(sequence, shots)[None])
+        return stack_references(self.store.get(sequence, shots), self.store.face_size, self.background)
 
 
 def _names(sequence: Sequence, shots: tuple[Shot, ...]) -> tuple[str, ...]:
@@ -220,7 +219,9 @@ class EvaluationSamples(data.Dataset[Batch]):
         item = self.items[index]
         sequence = self.dataset.sequence(item.position)
         source = self.dataset.sequence(item.reference_position)
-        return self.builder.build(sequence, item.targets, item.references, source)
+        batch = self.builder.build(sequence, item.targets, item.references, source)
+        directions_BV3 = _directions(source, item.references)[None]  # scores by angle ask for them
+        return replace(batch, references=replace(batch.references, directions_BV3=directions_BV3))
 
     def plot(self, sample: Batch) -> Image.Image:
         """A picture of one sample, see :func:`.plot_sample`."""
