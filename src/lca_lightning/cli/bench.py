@@ -37,7 +37,7 @@ BENCHMARKS: dict[str, tuple[str, str, str]] = {
     "loader": (
         "loader",
         "measure_loader",
-        "training batches off the disk; rival: PyAV decoding the same videos from end to end",
+        "training batches off the disk; rival: PyAV decoding the same frames",
     ),
     "memory": (
         "memory",
