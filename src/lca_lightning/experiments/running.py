@@ -98,9 +98,9 @@ class Session:
             before = earlier.get(slots.get(job.key, ""))
             if state == "missing" and before not in (None, job.key):
                 state = f"stale ({self._change(job, str(before))})"
-            self.say(f"{job.key}  {state:<28}{job.title}" + (f", {job.steps} steps" if job.steps else ""))
+            self.say(f"{job.key}  {state:<30}  {job.title}" + (f", {job.steps} steps" if job.steps else ""))
         for row, reason in plan.waiting.items():
-            self.say(f"{'-' * 16}  {'not available yet':<28}{row}: {reason}")
+            self.say(f"{'-' * 16}  {'not available yet':<30}  {row}: {reason}")
         absent = self.data.missing(_parts(plan))
         if absent:
             self.say(
