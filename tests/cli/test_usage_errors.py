@@ -32,6 +32,14 @@ NESTED = """Parser key "data":
             NESTED.format(problem="Expected a dot import path string: StudioModule"),
             "there is no class 'StudioModule', did you mean 'StudioDataModule'?",
         ),
+        (
+            NESTED.format(problem="Expected a dot import path string: Xyzzy"),
+            "there is no class 'Xyzzy', there are StudioDataModule, InTheWildDataModule;",
+        ),
+        (
+            "Parser key \"branches\":\n  Expected a typing.Literal['dual', 'static']. Got value: both",
+            "branches: expected one of 'dual', 'static', got both;",
+        ),
         ("something\nelse happened.", "something else happened; `lca fit --help`"),
     ],
 )

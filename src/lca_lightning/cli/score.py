@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lca_lightning.errors import DataError, UsageError
+from lca_lightning.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +63,11 @@ def run(namespace: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lca_lightning.avatar.devices import pick_device
+    from lca_lightning.cli.test_options import chosen_protocols
     from lca_lightning.metrics.folders import check_sizes, match_folders
     from lca_lightning.writing import refuse_unwritable
 
-    names = _protocol_names(namespace.protocol)
+    names = chosen_protocols(namespace.protocol)
     refuse_unwritable(namespace.out)
     device = pick_device(namespace.device)
     pairs, missing = match_folders(namespace.pred, namespace.gt, namespace.masks, namespace.allow_missing)
@@ -81,17 +82,6 @@ def run(namespace: argparse.Namespace) -> None:
     for note in notes:
         print(f"- {note}")
     print(f"wrote metrics.json and metrics.csv to {namespace.out}; next: compare only rows of one protocol")
-
-
-def _protocol_names(text: str) -> list[str]:
-    from lca_lightning.metrics.protocol import PROTOCOLS
-
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in PROTOCOLS]
-    if unknown or not names:
-        which = f"There is no protocol {unknown[0]!r}" if unknown else "No protocol was named"
-        raise UsageError(f"{which}; --protocol takes {', '.join(PROTOCOLS)}, with commas between several.")
-    return names
 
 
 def _build(names: Sequence[str], with_lpips: bool) -> list[Protocol]:
@@ -142,11 +132,17 @@ def _notes(protocols: Sequence[Protocol], missing: Sequence[str], masked: bool) 
     if not masked:
         notes.append("some true pictures have no mask: all of their pixels were scored")
     if empty:
-        shown = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
-        notes.append(f"{len(empty)} of {len(rows)} pictures have an empty mask and are left out: {shown}")
+        notes.append(
+            f"{len(empty)} of {len(rows)} pictures have an empty mask and are left out: {_few(empty)}"
+        )
     if missing:
-        notes.append(f"{len(missing)} names lack a counterpart and are left out")
+        lacking = "1 name lacks" if len(missing) == 1 else f"{len(missing)} names lack"
+        notes.append(f"{lacking} a counterpart, left out: {_few(missing)}")
     return notes
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _write(namespace: argparse.Namespace, protocols: Sequence[Protocol], notes: Sequence[str]) -> None:

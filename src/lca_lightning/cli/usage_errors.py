@@ -57,13 +57,15 @@ def _reason(message: str, classes: list[str]) -> str:
     if missing:
         name = missing.group(1)
         near = nearest(name, classes)
-        return f"there is no class {name!r}" + (f", did you mean {near!r}?" if near else "")
+        hint = f", did you mean {near!r}?" if near else f", there are {', '.join(classes)}" if classes else ""
+        return f"there is no class {name!r}{hint}"
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE) and "NoneType" not in line]
     given = re.search(r"Given value: (?!NestedArg|\{)(.+)", message)
     reasons = list(dict.fromkeys(line.rstrip(".") for line in kept))
     text = " or ".join(reasons) if reasons else "is not valid"
     text = re.sub(r"(?:a )?<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("Expected", "expected")
+    text = re.sub(r"(?:a )?(?:typing\.)?Literal\[([^\]]*)\]", r"one of \1", text)
     return text.replace(". Got value:", ", got") + (f", got {given.group(1)}" if given else "")
 
 

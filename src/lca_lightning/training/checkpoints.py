@@ -71,6 +71,8 @@ class MatchReport:
         if self.fresh:
             heads = ", ".join(dict.fromkeys(name.split(".")[0] for name in self.fresh))
             parts.append(f"{len(self.fresh)} fresh ({heads})")
+        if len(self.missing) + len(self.resized) > len(self.matched):
+            parts.append("MOST OF THE MODEL STARTS ANEW, is the checkpoint of another size (configs/model)?")
         return "; ".join(parts)
 
 

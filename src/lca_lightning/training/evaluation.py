@@ -90,6 +90,22 @@ class Evaluation:
                 self._frames.append((self._unscored(loader, subject, frame), Place(loader, -1)))
         self.cost.begin()
 
+    def note_limits(self, names: Sequence[str], batches: Sequence[float], whole: Sequence[int]) -> None:
+        """Note which sets are tested in part only, so that nobody takes their scores for those of the whole.
+
+        Args:
+            names: Name of the set behind each data loader.
+            batches: Batches of each that this process tests, as `trainer.limit_test_batches` wants it.
+            whole: Batches that each has for this process.
+        """
+        for name, tested, all_of_them in zip(names, batches, whole, strict=True):
+            note = (
+                f"{name}: only {tested} of {all_of_them} batches were tested (trainer.limit_test_batches);"
+                " these are not the scores of the whole test set."
+            )
+            if tested < all_of_them and note not in self.remarks:
+                self.remarks.append(note)
+
     def _build(self, name: str) -> Protocol:
         """A protocol; without its perceptual score, and saying so, where that lacks its weights."""
         try:

@@ -163,6 +163,8 @@ class LCALightningModule(pl.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         names = getattr(data, "evaluation_names", None) or [f"set {n + 1}" for n in range(len(loaders))]
         self.evaluation.begin(names, [loader.dataset for loader in loaders])
+        batches = self.trainer.num_test_batches
+        self.evaluation.note_limits(names, batches, [len(loader) for loader in loaders])
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score the batch."""

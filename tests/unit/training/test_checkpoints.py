@@ -68,6 +68,13 @@ def test_initialise_reports_and_copies(tmp_path: Path) -> None:
     assert str(report).startswith("2 tensors matched; 2 missing (new.weight, new.bias); 2 unexpected")
 
 
+def test_a_report_warns_where_most_of_the_model_starts_anew() -> None:
+    matched, resized = ("a", "b"), ("c", "d", "e")
+    assert "STARTS ANEW" in str(checkpoints.MatchReport(matched, (), (), resized))
+    assert "STARTS ANEW" in str(checkpoints.MatchReport(matched, resized, (), ()))
+    assert "STARTS ANEW" not in str(checkpoints.MatchReport(matched, ("c",), resized, ("d",), resized))
+
+
 def test_fresh_parts_start_anew_though_the_checkpoint_has_them(tmp_path: Path) -> None:
     def model(hidden: int) -> nn.ModuleDict:
         head = nn.Sequential(nn.Linear(3, hidden), nn.Linear(hidden, 2))

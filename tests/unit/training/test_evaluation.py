@@ -66,6 +66,14 @@ def test_tasks_follow_the_cameras_of_the_references(model: torch.nn.Module, batc
     assert "tasks are not told apart" in unknown.results.notes()[0]
 
 
+def test_a_set_that_is_tested_in_part_is_noted_once() -> None:
+    found = Evaluation()
+    for _ in range(2):  # as every pass does
+        found.note_limits(["wild", "studio"], [2, 7], [6, 7])
+    assert len(found.remarks) == 1
+    assert found.remarks[0].startswith("wild: only 2 of 6 batches were tested (trainer.limit_test_batches)")
+
+
 def test_nothing_to_score_is_an_error(model: torch.nn.Module, batch: Batch) -> None:
     empty = replace(batch, targets=replace(batch.targets, masks_BT1HW=0 * batch.targets.masks_BT1HW))
     with pytest.raises(DataError, match="every mask is empty; check"):
