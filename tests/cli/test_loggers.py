@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jsonargparse import Namespace
 
-from lca_lightning.cli.run_loggers import prepare_loggers
+from lca_lightning.cli.run_loggers import prepare_loggers, refusals_of_loggers
 from lca_lightning.errors import MissingAssetError
 from tests.cli.commands import lca, small
 
@@ -50,6 +50,17 @@ def test_other_loggers_do_not_need_it(tmp_path: Path) -> None:
     assert other.init_args.save_dir == "x"
     with pytest.raises(MissingAssetError, match="wandb"):
         prepare_loggers([other, named()], tmp_path)
+
+
+def test_a_run_without_a_login_is_told_the_way_out() -> None:
+    refusal = type("UsageError", (Exception,), {"__module__": "wandb.errors.errors"})
+    with (
+        pytest.raises(MissingAssetError, match=r"\(No API key configured\); run `wandb login`.*offline=true"),
+        refusals_of_loggers(),
+    ):
+        raise refusal("No API key configured.\nUse `wandb login`.")
+    with pytest.raises(ValueError, match="our own"), refusals_of_loggers():
+        raise ValueError("our own")
 
 
 def test_files_go_to_the_run_and_curves_go_on(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from lca_lightning.cli.consistency import (
 )
 from lca_lightning.cli.doctor import require_device
 from lca_lightning.cli.run_directory import choose_run_directory
-from lca_lightning.cli.run_loggers import prepare_loggers
+from lca_lightning.cli.run_loggers import prepare_loggers, refusals_of_loggers
 from lca_lightning.cli.test_options import add_test_options, chosen_protocols, chosen_views
 from lca_lightning.cli.usage_errors import known_keys, usage_error
 from lca_lightning.errors import ConfigError, LCAError, UsageError
@@ -288,7 +288,8 @@ def run_training_command(verb: str, words: list[str]) -> int:
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=f".*{message}.*")
         try:
-            cli = LCALightningCLI(verb, words)
+            with refusals_of_loggers():
+                cli = LCALightningCLI(verb, words)
         except SystemExit as stop:  # --help and --print_config end here
             return int(stop.code or 0) if not isinstance(stop.code, str) else 1
         except MisconfigurationException as error:  # Lightning's word for options that it cannot use

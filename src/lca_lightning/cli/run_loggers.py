@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lca_lightning.errors import MissingAssetError
+
+
+@contextlib.contextmanager
+def refusals_of_loggers() -> Iterator[None]:
+    """Turn what Weights & Biases refuses, such as a run without a login, into one sentence.
+
+    Raises:
+        MissingAssetError: It refused; says how to log in or to do without.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("wandb."):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
+        raise MissingAssetError(
+            f"Weights & Biases does not take this run ({reason}); run `wandb login` once, or keep its files"
+            " here with --trainer.logger.init_args.offline=true."
+        ) from error
 
 
 def prepare_loggers(loggers: Any, run_directory: Path) -> None:
