@@ -227,6 +227,19 @@ def test_the_time_limit_stops_cleanly(
 
 
 @pytest.mark.slow
+def test_slices_of_a_training_are_put_together(experiment: Path, benchmark: Path, tmp_path: Path) -> None:
+    write_experiment(experiment, steps=2, **{"last_checkpoint.slice_minutes": 1.0e-6})
+    out = tmp_path / "out"
+    assert lca("experiment", *words(experiment, benchmark, out, "--rows", "wild")) == 0
+    (stage,) = (out / "stages").iterdir()
+    run = json.loads((stage / "run.json").read_text())
+    assert [start["step"] for start in run["starts"]] == [0, 1] and run["steps"] == 2
+    assert torch.load(stage / "last.ckpt", weights_only=True)["global_step"] == 2
+    results = json.loads((out / "mine/tiny/results.json").read_text())
+    assert next(line for line in results["lines"] if line["row"] == "wild")["sets"]["wild"]["scores"]
+
+
+@pytest.mark.slow
 def test_a_failing_training_shows_its_last_lines_and_others_go_on(
     capsys: pytest.CaptureFixture[str], experiment: Path, benchmark: Path, tmp_path: Path
 ) -> None:

@@ -27,7 +27,8 @@ This page is written by `lca experiment --write-docs`, from the results stored i
 nothing in it is typed by hand. Each table is a file in `experiments/`, run by `lca experiment FILE --scale
 tiny|small`. All rows of a table take the same number of optimiser steps and are tested once, with their
 final checkpoints. Scores are the masked protocol's unless a table says otherwise: mean by subject, then
-over subjects, then over seeds; what follows ± is the standard deviation over seeds. The paper's numbers are
+over subjects, then over seeds; what follows ± is the standard deviation over seeds. Where a table has tests
+with other references, all are measured on the frames that all of them have. The paper's numbers are
 for its own size of model and data, other people and another renderer: compare the order of rows, not the
 values.
 
@@ -36,7 +37,8 @@ the data, and the digest of the code that results depend on. The last one is tak
 without comments and docstrings: for trainings of `batch`, `weights`, `kernels`, `geometry`, `rig`,
 `rendering`, `model`, `losses`, `datasets`, `augmentation`, `training` (without what only watches or writes
 down), the data modules and the set-up of the command line; for tests of `metrics` and the collection of
-scores too. Docs and tests do not count.
+scores too. Docs and tests do not count, nor do the versions of libraries and the machine, which `run.json`
+of each training tells.
 """
 
 

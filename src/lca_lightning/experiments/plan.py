@@ -141,18 +141,28 @@ def _add_row(plan: Plan, experiment: Experiment, row: Row, seed: int, setting: S
     for variant in experiment.tests.values():
         for test_set in experiment.sets.values():
             if test_set.of is None and (not row.tests or variant.name in row.tests):
-                job = _test(row, seed, test_set, variant, str(after), setting)
+                job = _test(experiment, row, seed, test_set, variant, str(after), setting)
                 plan.jobs.setdefault(job.key, job)
                 plan.tests[row.name, seed, variant.name, test_set.name] = job.key
 
 
-def _test(row: Row, seed: int, test_set: TestSet, variant: TestVariant, after: str, setting: Setting) -> Job:
+def _test(
+    experiment: Experiment,
+    row: Row,
+    seed: int,
+    test_set: TestSet,
+    variant: TestVariant,
+    after: str,
+    setting: Setting,
+) -> Job:
     recipe = setting.compose(f"{setting.scale}/{test_set.recipe}")
     config = {"data": copy.deepcopy(dict(recipe["data"]))}
     name_parts(config["data"])
     options = {"root": f"<{test_set.part}>", "test_views": variant.views, "batch_size": 1, "seed": 0}
-    for key, value in {**options, **variant.overrides}.items():
-        set_dotted(config, f"data.init_args.{key}", value)
+    options = {f"data.init_args.{key}": value for key, value in {**options, **variant.overrides}.items()}
+    scaled = experiment.overrides[setting.scale].items()  # pictures have the size that they had in training
+    for key, value in {**{key: value for key, value in scaled if key.startswith("data.")}, **options}.items():
+        set_dotted(config, key, value)
     title = f"{row.name}: test {test_set.name}, {variant.name}, seed {seed}"
     describes = {**_description("test", config, after, setting), "protocol": variant.protocol}
     return Job("test", title, describes, config, 0, after, variant.protocol)

@@ -91,16 +91,32 @@ class _Frames:
         return self._read[key]
 
     def only(self, row: str, seed: int, test: str, test_set: TestSet) -> set[str] | None:
-        """Names of the frames of a set that is a part of another; those that all tests of the row share."""
+        """Names of the frames of a set that count; None for all of them.
+
+        With other references other frames are left as targets: tests of one table are measured on the frames
+        that all of them have, unless the set chooses frames by the angle in each test.
+        """
+        shared = self._shared(test_set.of or test_set.name)
         if test_set.of is None or test_set.angle is None:
-            return None
+            return shared
         giving = self.of(row, seed, test_set.angle_in or test, test_set.of)
         chosen = frames_between(giving, test_set.angle) if giving else set()
-        if test_set.angle_in is not None:
-            for name in self.experiment.tests:
-                other = self.of(row, seed, name, test_set.of)
-                chosen &= {frame.frame for frame in other} if other else chosen
-        return chosen
+        return chosen if shared is None or test_set.angle_in is None else chosen & shared
+
+    def _shared(self, test_set: str) -> set[str] | None:
+        """Names of the frames that all tests of a set have so far; None where there is one test."""
+        found: dict[str, set[str]] = {}
+        for row, seed, test, name in self.plan.tests:
+            rows = self.of(row, seed, test, name) if name == test_set and test not in found else None
+            if rows is not None:
+                found[test] = {frame.frame for frame in rows}
+        shared = set.intersection(*found.values()) if len(found) > 1 else None
+        if shared is not None and not shared:
+            raise DataError(
+                f"The tests {', '.join(found)} of the set {test_set} have no frame in common and cannot "
+                "stand in one table; declare them as experiments of their own."
+            )
+        return shared
 
 
 def _describe(experiment: Experiment, row: Row, plan: Plan, store: Store, scale: str) -> dict[str, Any]:
@@ -163,7 +179,7 @@ def _score(by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
 def _compare(
     experiment: Experiment, comparison: Comparison, lines: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Intervals of one line against others, for every set and test where both are measured."""
+    """Intervals of one line against others, for every set and test where both have the same seeds."""
     found = []
     row, _, only = comparison.line.partition("/")
     for test in [only] if only else list(experiment.tests):
@@ -171,10 +187,10 @@ def _compare(
         others = others or [(name, test) for name in experiment.rows if name != row]
         for other in others:
             for test_set in experiment.sets:
-                first = _subjects(lines.get((row, test)), test_set, comparison.score)
-                second = _subjects(lines.get(other), test_set, comparison.score)
-                if first and second:
-                    interval = vars(paired_bootstrap(first, second))
+                first = _measured(lines.get((row, test)), test_set, comparison.score)
+                second = _measured(lines.get(other), test_set, comparison.score)
+                if first and second and set(first["seeds"]) == set(second["seeds"]):
+                    interval = vars(paired_bootstrap(first["subjects"], second["subjects"]))
                     names = {"first": f"{row}/{test}", "second": "/".join(other), "set": test_set}
                     found.append({**names, "score": comparison.score, "note": comparison.note, **interval})
     return found
@@ -185,9 +201,9 @@ def _split(line: str, test: str) -> tuple[str, str]:
     return row, own or test
 
 
-def _subjects(line: Mapping[str, Any] | None, test_set: str, score: str) -> dict[str, float]:
+def _measured(line: Mapping[str, Any] | None, test_set: str, score: str) -> Mapping[str, Any]:
     scores = line["sets"][test_set]["scores"] if line else {}
-    return dict(scores[score]["subjects"]) if score in scores else {}
+    return scores.get(score, {})
 
 
 def machine() -> str:

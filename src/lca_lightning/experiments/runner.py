@@ -21,6 +21,7 @@ from lca_lightning.experiments.configuration import with_folders
 from lca_lightning.experiments.estimates import Estimates, duration
 from lca_lightning.experiments.plan import Job, Plan
 from lca_lightning.experiments.store import Store
+from lca_lightning.training.run_record import read_run
 from lca_lightning.writing import write_text
 
 _POLL = 0.5  # seconds
@@ -189,15 +190,24 @@ class Runner:
     def _collect(self, job: Job, child: Child, status: int) -> None:
         """Write down how a job ended."""
         spent = float(self.store.record(job).get("seconds", 0.0)) + child.seconds
-        if status == 0:
-            self.store.write(job, status="finished", seconds=round(spent, 1), steps=job.steps)
+        before, steps = int(self.store.record(job).get("steps", 0)), self._steps(job)
+        if status == 0 and steps == job.steps:
+            self.store.write(job, status="finished", seconds=round(spent, 1), steps=steps)
             if self.store.state(job) == "done":
                 self.estimates.look(self.running)
                 self._tell(job, f"finished after {duration(spent)}; {self.estimates.text()}")
                 return
+        elif status == 0 and steps > before:  # a slice of time ended
+            self.store.write(job, status="stopped", seconds=round(spent, 1), steps=steps)
+            self._tell(job, f"stopped at step {steps}, and goes on")
+            return
         self.store.write(job, status="failed", seconds=round(spent, 1))
         self.outcome.failures[job.key] = f"{job.title} ended with status {status}:\n{child.last_lines()}"
         self._tell(job, f"FAILED with status {status}, see {child.log}")
+
+    def _steps(self, job: Job) -> int:
+        """Optimiser steps behind the checkpoint that a training left; 0 for a test."""
+        return int(read_run(self.store.folder(job)).get("steps", 0)) if job.kind == "train" else 0
 
     def _tell(self, job: Job, text: str) -> None:
         done = sum(self._is_done(key) for key in self.plan.jobs)
@@ -228,7 +238,12 @@ class Runner:
         for job, child, lock in self.running.values():
             status = child.wait()
             spent = float(self.store.record(job).get("seconds", 0.0)) + child.seconds
-            ended = {"status": "finished", "steps": job.steps} if status == 0 else {"status": "stopped"}
-            self.store.write(job, seconds=round(spent, 1), **ended)
+            done = status == 0 and self._steps(job) == job.steps
+            self.store.write(
+                job,
+                seconds=round(spent, 1),
+                status="finished" if done else "stopped",
+                steps=self._steps(job),
+            )
             os.close(lock)
         self.running = {}

@@ -89,15 +89,17 @@ def facts(results: Mapping[str, Any]) -> list[str]:
 
 
 def missing(results: Mapping[str, Any]) -> list[str]:
-    """Rows with stages, able to run, whose tests are not finished."""
+    """Rows with stages, able to run, whose tests are not finished; with the seeds where some are."""
     able = {row["row"] for row in results["rows"] if row["stages"] and not row["waiting"]}
-    return sorted(
-        {
-            line["title"]
-            for line in results["lines"]
-            if line["row"] in able and not any(entry["scores"] for entry in line["sets"].values())
-        }
-    )
+    wanted = [str(seed) for seed in results["seeds"]]
+    found = set()
+    for line in results["lines"]:
+        scores = [score for entry in line["sets"].values() for score in entry["scores"].values()]
+        lacking = [seed for seed in wanted if not any(seed in score["seeds"] for score in scores)]
+        if line["row"] in able and lacking:
+            seeds = f" (seed {', '.join(lacking)})" if len(lacking) < len(wanted) else ""
+            found.add(f"{line['title']}{seeds}")
+    return sorted(found)
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -121,7 +123,8 @@ def markdown(results: Mapping[str, Any], level: int = 1, pictures: Sequence[str]
     ]
     if results["comparisons"]:
         parts += [
-            "First minus second, means over seeds; paired bootstrap over subjects, 10,000 resamples:",
+            "First minus second, means over seeds; paired bootstrap over subjects, 10,000 resamples. It says "
+            "what other people would change, not other seeds, and with few people it is too narrow:",
             markdown_table(*comparison_table(results)),
         ]
     parts += [f"![{results['title']}]({name})" for name in pictures]

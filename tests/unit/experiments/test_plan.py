@@ -95,6 +95,15 @@ def test_code_and_configuration_invalidate() -> None:
     assert only_tests and all(": test " in title for title in only_tests)
 
 
+def test_pictures_are_tested_at_the_size_of_training() -> None:
+    made = plan("table1")
+    sizes = {
+        (job.kind, *(tuple(job.config["data"]["init_args"][f"{name}_size"]) for name in ("image", "face")))
+        for job in made.jobs.values()
+    }
+    assert sizes == {("train", (192, 144), (64, 64)), ("test", (192, 144), (64, 64))}
+
+
 def test_folders_are_no_part_of_a_result() -> None:
     made = plan("table1")
     mixed = made.jobs[made.stages["mixed", 0][0]]

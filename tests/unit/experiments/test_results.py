@@ -77,7 +77,7 @@ def test_the_table_shows_ours_beside_the_papers(results: dict[str, Any], tmp_pat
     assert "| 23.00 ± 1.41 (28.00) |" in text and "– (26.63)" in text
     assert "[+1.500, +1.500]" in text
     assert "Not run yet: Capture-Studio, In-the-Wild." in text
-    assert "<td>23.00 ± 1.41 (28.00)</td>" in html_page(results)
+    assert "<td class=number>23.00 ± 1.41 (28.00)</td>" in html_page(results)
 
 
 def test_the_page_is_made_of_stored_results_alone(results: dict[str, Any], tmp_path: Path) -> None:
@@ -103,6 +103,22 @@ def test_far_frames_are_the_same_for_all_tests(tmp_path: Path) -> None:
     assert lines["own1"]["scores"]["psnr"]["mean"] == 10.0  # a/1 is no target of the test with four views
     assert lines["own4"]["scores"]["psnr"]["mean"] == 15.0
     assert lines["own4"]["frames"] == 1
+    lines = {line["test"]: line["sets"]["studio"] for line in collected["lines"]}
+    assert lines["own1"]["scores"]["psnr"]["mean"] == 20.0  # a/0 and a/2, which both tests have
+    assert lines["own4"]["scores"]["psnr"]["mean"] == 23.0
+    (entry,) = (entry for entry in collected["comparisons"] if entry["set"] == "studio")
+    assert entry["difference"] == 3.0
+
+
+def test_rows_are_compared_when_they_have_the_same_seeds(tmp_path: Path) -> None:
+    experiment, plan = planned("table1")
+    store = Store(tmp_path)
+    for row, seed in (("mixed", 0), ("mixed", 1), ("pre_post", 0)):
+        rows = ["wild,4,all,a,a/0,10,20,0,0"]
+        finished(store, plan, plan.tests[row, seed, "views4", "wild"], rows)
+    collected = collect(experiment, plan, store, "tiny", FACTS)
+    assert not collected["comparisons"]
+    assert "Not run yet: Capture-Studio, In-the-Wild, Pre/Post (ours) (seed 1)." in markdown(collected)
 
 
 def test_curves_stay_inside_their_drawing() -> None:
