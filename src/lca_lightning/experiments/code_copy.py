@@ -40,8 +40,8 @@ WATCHING = (
 )  # fmt: skip
 """Of those, what watches a training or writes it down; averaging of weights alone counts."""
 _COUNTED = ("training/callbacks/averaging.py",)
-TESTING = ("metrics", "training/evaluation.py")
-"""What the scores depend on besides."""
+TESTING = ("metrics", "training/evaluation.py", "reports/results.py", "reports/metrics_files.py")
+"""What the scores depend on besides: how they are measured, collected and written."""
 _DATA = (".npz", ".npy", ".safetensors")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "pretrained_models", "results", ".*")
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lca_lightning.errors import DataError
-
-_NAMES = ("set", "views", "task", "subject", "frame", "angle")
+from lca_lightning.reports.metrics_files import FRAME_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def read_frames(path: Path, protocol: str) -> list[FrameScores]:
         raise DataError(f"{path} cannot be read; delete its folder and run the experiment again.") from error
     if not rows:
         raise DataError(f"{path} has no frame; the test set is empty.")
-    columns = {name: _score_name(name, protocol) for name in rows[0] if name not in _NAMES}
+    columns = {name: _score_name(name, protocol) for name in rows[0] if name not in FRAME_COLUMNS}
     chosen = {name: score for name, score in columns.items() if score}
     if not chosen:
         raise DataError(f"{path} has no score of protocol {protocol}; delete its folder and run again.")

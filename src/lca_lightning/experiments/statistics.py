@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lca_lightning.errors import DataError
-
-RESAMPLES = 10_000
+from lca_lightning.reports.slices import bootstrap_interval
 
 
 @dataclass(frozen=True)
@@ -68,16 +67,12 @@ def mean_over_seeds(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {subject: value for subject, value in means.items() if np.isfinite(value)}
 
 
-def paired_bootstrap(
-    first: Mapping[str, float], second: Mapping[str, float], resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def paired_bootstrap(first: Mapping[str, float], second: Mapping[str, float]) -> Interval:
     """95% interval of the mean difference over subjects, by resampling subjects with replacement.
 
     Args:
         first: Value of each subject.
         second: Value of the same subjects.
-        resamples: Resamples drawn.
-        seed: Of the draws.
 
     Returns:
         The difference and its percentile interval (Efron 1979).
@@ -88,7 +83,4 @@ def paired_bootstrap(
     if set(first) != set(second) or not first:
         raise DataError("A paired comparison needs the same subjects on both sides, and at least one.")
     differences_S = np.array([first[subject] - second[subject] for subject in sorted(first)])
-    count = len(differences_S)
-    drawn_RS = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    low, high = np.percentile(differences_S[drawn_RS].mean(1), [2.5, 97.5])
-    return Interval(float(differences_S.mean()), float(low), float(high), count)
+    return Interval(float(differences_S.mean()), *bootstrap_interval(differences_S), len(differences_S))

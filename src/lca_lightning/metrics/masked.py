@@ -10,9 +10,8 @@ from torch import Tensor
 from lca_lightning.losses.cropping import crop_squares, mask_box
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.metrics.perceptual import over_white, pairwise_lpips, shared_lpips
-from lca_lightning.metrics.protocol import Protocol, ScoredFrames
+from lca_lightning.metrics.protocol import LOWEST_SQUARED_ERROR, Protocol, ScoredFrames
 
-LOWEST_SQUARED_ERROR = 1e-10  # 100 dB for a perfect image
 ANGLE_BINS = ((0, 30), (30, 60), (60, 90), (90, 180))
 """Degrees from the nearest reference view; a bin holds its lower bound, the last one both."""
 

@@ -19,6 +19,7 @@ Row = tuple[str, str, dict[str, float]]
 """Subject, frame and the frame's scores."""
 
 PROTOCOLS = ("masked", "composite", "lhm")
+LOWEST_SQUARED_ERROR = 1e-10  # 100 dB for a perfect image
 COUNTS = ("frames", "subjects", "frames_without_mask")
 _CLASSES = {
     "masked": ("lca_lightning.metrics.masked", "MaskedProtocol"),

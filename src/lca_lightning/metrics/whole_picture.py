@@ -8,8 +8,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from lca_lightning.errors import ShapeError
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.metrics.perceptual import pairwise_lpips
+from lca_lightning.metrics.protocol import LOWEST_SQUARED_ERROR
 
-LOWEST_SQUARED_ERROR = 1e-10  # 100 dB for a perfect image
 BORDER = 5  # pixels: half the window of SSIM
 SMALLEST_SIDE = 32  # pixels; the perceptual networks pool smaller pictures away
 

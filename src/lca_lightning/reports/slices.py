@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_lightning.errors import DataError
+from lca_lightning.reports.metrics_files import FRAME_COLUMNS
 
 LEAST_SUBJECTS = 3
 """Smaller slices say more about a person than about a group: they are counted, not scored."""
 _RESAMPLES = 10_000
-_COLUMNS = ("set", "views", "task", "subject", "frame")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def subject_scores(
     except OSError as error:
         raise DataError(f"There is no table {table}; `lca test` writes metrics.csv.") from error
     columns = list(rows[0]) if rows else []
-    missing = [name for name in (*_COLUMNS, score) if name not in columns]
+    missing = [name for name in (*FRAME_COLUMNS, score) if name not in columns]
     if missing:
         raise DataError(f"{table} has no column {missing[0]!r}; it has {', '.join(columns) or 'none'}.")
     values: dict[str, list[float]] = {}
@@ -102,7 +102,7 @@ def slice_scores(
 
 
 def bootstrap_interval(values_n: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean; always the same for the same values.
+    """Percentile bootstrap interval of a mean (Efron 1979); always the same for the same values.
 
     Args:
         values_n: One value a subject.

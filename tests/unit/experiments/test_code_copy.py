@@ -16,6 +16,7 @@ def package(root: Path, **files: str) -> Path:
     content = {
         "lca_lightning/model/decoders.py": SOURCE,
         "lca_lightning/metrics/masked.py": SOURCE,
+        "lca_lightning/reports/metrics_files.py": SOURCE,
         "lca_lightning/training/callbacks/progress.py": SOURCE,
         "lca_lightning/training/callbacks/averaging.py": SOURCE,
         "lca_lightning/export/ply.py": SOURCE,
@@ -44,6 +45,7 @@ def test_comments_docstrings_and_layout_do_not_count() -> None:
         ("lca_lightning/training/callbacks/averaging.py", True, True),
         ("lca_lightning/training/new_part.py", True, True),
         ("lca_lightning/metrics/masked.py", False, True),
+        ("lca_lightning/reports/metrics_files.py", False, True),
         ("lca_lightning/training/callbacks/progress.py", False, False),
         ("lca_lightning/export/ply.py", False, False),
     ],
