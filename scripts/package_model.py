@@ -186,9 +186,9 @@ def main(args: Sequence[str] | None = None) -> None:
         write_text(options.card, card)
     except LCAError as error:
         raise SystemExit(f"package_model: {error}") from error
-    size = description["weights"]["bytes"] / 2**20
-    print(f"{options.name}: {size:.1f} MiB, {description['weights']['rounding_psnr']} dB of rounding; "
-          f"{options.card} renewed.")  # fmt: skip
+    weights = description["weights"]
+    rounding = f", pictures within {weights['rounding_psnr']} dB" if "rounding_psnr" in weights else ""
+    print(f"{options.name}: {weights['bytes'] / 2**20:.1f} MiB{rounding}; {options.card} renewed.")
 
 
 if __name__ == "__main__":

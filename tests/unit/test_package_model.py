@@ -100,6 +100,21 @@ def test_the_script_packages_a_checkpoint_with_scores_and_renews_the_card(
     assert read_model("tiny", tmp_path / "out").backbone
 
 
+def test_unrounded_weights_are_packaged_too(
+    model: AvatarModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block = make_block(rig="anny", anchors=64, backbone="random-tiny", model=CONFIG, config="")
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": state, "lca": block}, tmp_path / "last.ckpt")
+    (tmp_path / "CARD.md").write_text(f"{BEGIN.format(name='tiny')}\n{END}\n")
+    data = {"data": {"root": "synth/wild", "digest": "2" * 64}}
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "tiny/pretrain", "data": data}))
+    words = [str(tmp_path / "last.ckpt"), "--float32"]
+    scripted().main([*words, "--out", str(tmp_path / "out"), "--card", str(tmp_path / "CARD.md")])
+    assert read_model("tiny", tmp_path / "out").description["weights"]["precision"] == "float32"
+    assert capsys.readouterr().out.startswith("tiny: ")
+
+
 def test_nothing_ships_without_knowing_its_data(model: AvatarModel, tmp_path: Path) -> None:
     block = make_block(rig="anny", anchors=64, backbone="random-tiny", model=CONFIG, config="")
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
