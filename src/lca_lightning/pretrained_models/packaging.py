@@ -78,15 +78,6 @@ def write_model(
             "store it in half precision or train a smaller one."
         )
     folder = folder or files.FOLDER
-    weights: dict[str, Any] = {
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "precision": "float16" if half else "float32",
-        "parameters": model.parameter_counts()["trained"],
-        "frozen_parameters": model.backbone.parameter_count,
-    }
-    if half and math.isfinite(rounding_psnr):
-        weights["rounding_psnr"] = round(rounding_psnr, 1)
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -94,7 +85,7 @@ def write_model(
         "package": lca_lightning.__version__,
         "licence": LICENCE,
         "limits": list(LIMITS),
-        "weights": weights,
+        "weights": _weights(model, content, half, rounding_psnr),
         "photos": dict(photos),
         "lca": _block(model),
         **facts,
@@ -128,6 +119,20 @@ def stored_tensors(model: AvatarModel, half: bool = True) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name} holds values that are not finite; package another checkpoint.")
     return tensors
+
+
+def _weights(model: AvatarModel, content: bytes, half: bool, rounding_psnr: float) -> dict[str, Any]:
+    """What is to be known of the file of weights."""
+    weights: dict[str, Any] = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "precision": "float16" if half else "float32",
+        "parameters": model.parameter_counts()["trained"],
+        "frozen_parameters": model.backbone.parameter_count,
+    }
+    if half and math.isfinite(rounding_psnr):
+        weights["rounding_psnr"] = round(rounding_psnr, 1)
+    return weights
 
 
 def _block(model: AvatarModel) -> dict[str, Any]:
