@@ -113,8 +113,9 @@ def test_wrong_usage_is_named(
 def test_a_folder_without_the_data_says_how_to_make_them(
     capsys: pytest.CaptureFixture[str], experiment: Path, tmp_path: Path
 ) -> None:
-    assert lca("experiment", *words(experiment, tmp_path / "none", tmp_path / "out")) == 1
-    assert "lca synthesize --benchmark lca-synth-tiny --out" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert lca("experiment", *words(experiment, tmp_path / "none", tmp_path / "out", *more)) == 1
+        assert "lca synthesize --benchmark lca-synth-tiny --out" in capsys.readouterr().err
 
 
 @pytest.mark.slow

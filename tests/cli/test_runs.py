@@ -70,6 +70,9 @@ def test_sorting_puts_the_best_first(tmp_path: Path, capsys: pytest.CaptureFixtu
     for score, names in order.items():
         found = "".join(Path(run["path"]).name for run in listed(capsys, str(tmp_path), "--sort", score))
         assert found == names or (names is None and found[-1] == "a")
+    write(tmp_path / "d", scores={"best": {"val/psnr": 40.0}})
+    assert listed(capsys, str(tmp_path), "--sort", "psnr")[0]["path"].endswith("c")
+    assert listed(capsys, str(tmp_path), "--sort", "val/psnr")[0]["path"].endswith("d")
     assert lca("runs", str(tmp_path), "--sort", "beauty") == 2
     assert "'beauty'; sort by age, l1, lpips, psnr, size, step" in capsys.readouterr().err
 

@@ -65,18 +65,23 @@ def run(namespace: argparse.Namespace) -> None:
 def sorted_runs(runs: list[RunSummary], name: str) -> list[RunSummary]:
     """Put the best first; runs without the score come last.
 
+    A score is the test's, and that of the best validation only where no run was tested: the two are of
+    different people and do not compare.
+
     Raises:
         UsageError: No run has it; says which scores there are.
     """
     from lca_lightning.errors import UsageError
 
-    if all(run.sort_value(name) is None for run in runs):
+    keys = (name, f"test/{name}", f"val/{name}")
+    key = next((key for key in keys if any(run.sort_value(key) is not None for run in runs)), None)
+    if key is None:
         known = sorted({key for run in runs for key in run.names() if "/" not in key})
         raise UsageError(f"No run has the score {name!r}; sort by {', '.join(known)}.")
     sign = 1.0 if name.rpartition("/")[2] in _LOWER_IS_BETTER else -1.0
 
     def order(run: RunSummary) -> tuple[bool, float]:
-        value = run.sort_value(name)
+        value = run.sort_value(key)
         return value is None, sign * (value or 0.0)
 
     return sorted(runs, key=order)

@@ -76,6 +76,8 @@ class Session:
         self.request, self.compose, self.say = request, compose, say
         self.experiment: Experiment = read_experiment(find_experiment(request.file))
         self.code: CodeCopy = freeze_code(request.out, request.code)
+        # of the tree that was copied: it may go on while trainings run; of an earlier copy nobody knows
+        self.revision = {} if request.code else code_revision()
         self.data = BenchmarkData(f"{self.experiment.data}-{request.scale}", request.data)
         self.store = Store(request.out)
         self.folder = request.out / self.experiment.name / request.scale
@@ -101,6 +103,7 @@ class Session:
             self.say(f"{job.key}  {state:<30}  {job.title}" + (f", {job.steps} steps" if job.steps else ""))
         for row, reason in plan.waiting.items():
             self.say(f"{'-' * 16}  {'not available yet':<30}  {row}: {reason}")
+        self.data.refuse_missing(_parts(plan))
         absent = self.data.missing(_parts(plan))
         if absent:
             self.say(
@@ -158,11 +161,10 @@ class Session:
             self.data = BenchmarkData(self.data.name, self.data.given)  # digests of what is there now
 
     def _facts(self, plan: Plan) -> dict[str, Any]:
-        revision = code_revision()
         codes = {"training": self.code.training, "test": self.code.test, "copy": self.code.name}
         return {
             "steps": self.experiment.steps[self.request.scale],
-            "code": {**codes, "revision": revision["revision"], "dirty": revision["dirty"]},
+            "code": {**codes, "revision": self.revision.get("revision"), "dirty": self.revision.get("dirty")},
             "data": {
                 "name": self.data.name,
                 "digests": {part: self.data.digest(part) for part in _parts(plan)},

@@ -54,8 +54,8 @@ class RunSummary:
     size_bytes: int = 0
     error: str | None = None
 
-    def sort_value(self, name: str) -> float | None:
-        """The number that a name stands for; a score is the test's, else that of the best validation."""
+    def sort_value(self, key: str) -> float | None:
+        """A number of the run: ``step``, ``age``, ``size``, ``test/SCORE``, or ``val/SCORE`` of the best."""
         numbers = {
             "step": self.step,
             "age": self.age_seconds,
@@ -63,10 +63,8 @@ class RunSummary:
             **self.best,
             **{f"test/{score}": value for score, value in self.test.items()},
         }
-        for key in (name, f"test/{name}", f"val/{name}"):
-            if numbers.get(key) is not None:
-                return float(numbers[key])  # type: ignore[arg-type]
-        return None
+        value = numbers.get(key)
+        return None if value is None else float(value)
 
     def names(self) -> set[str]:
         """What it can be sorted by."""
