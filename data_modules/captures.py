@@ -93,7 +93,7 @@ class CaptureDataModule(LCADataModule):
         self._hold_out = self.hold_out()
         self._opened: tuple[SequenceSource, np.ndarray] | None = None
         self._compared_views: tuple[int, ...] = ()
-        self._cache_sharers, self._warned = 1, False
+        self._cache_sharers, self._warned, self._validates_on_test = 1, False, False
 
     def hold_out(self) -> HoldOut:
         """Cameras and frames kept from training."""
@@ -249,8 +249,19 @@ class CaptureDataModule(LCADataModule):
         for split in ("test",) if stage == "test" else ("val", "test"):
             positions = self.positions(split)
             if len(positions):
+                if split != stage:
+                    self._warn_of_choosing()
                 return positions, True
         return self.positions("train"), False
+
+    def _warn_of_choosing(self) -> None:
+        """Say once that validation sees the test split."""
+        if not self._validates_on_test:
+            self._validates_on_test = True
+            rank_zero_warn(
+                f"{self.dataset.root} has no split val, so its test split validates and best.ckpt is chosen on "
+                "it: report scores of last.ckpt, or set splits under data.init_args."
+            )
 
     def _check_evaluation(self, stage: str) -> None:
         positions, rule = self._evaluation(stage)

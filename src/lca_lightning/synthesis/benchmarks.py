@@ -65,13 +65,13 @@ BENCHMARKS: dict[str, tuple[BenchmarkPart, ...]] = {
     #              kind, seed, subjects, val, test, frames, cameras, size, samples
     "lca-synth-tiny": (
         BenchmarkPart("wild", 1001, 192, 16, 24, 16, 1, (192, 144), 16),
-        BenchmarkPart("studio", 1002, 12, 2, 4, 12, 8, (192, 144), 16),
+        BenchmarkPart("studio", 1002, 20, 4, 10, 12, 8, (192, 144), 16),
         BenchmarkPart("light_stage", 1003, 6, 1, 2, 12, 6, (192, 144), 32),
         BenchmarkPart("stylised", 1004, 12, 0, 12, 8, 1, (192, 144), 16),
     ),
     "lca-synth-small": (
         BenchmarkPart("wild", 2001, 384, 24, 40, 16, 1, (256, 192), 16),
-        BenchmarkPart("studio", 2002, 24, 3, 6, 16, 12, (256, 192), 16),
+        BenchmarkPart("studio", 2002, 36, 6, 12, 16, 12, (256, 192), 16),
         BenchmarkPart("light_stage", 2003, 10, 1, 3, 12, 8, (256, 192), 32),
         BenchmarkPart("stylised", 2004, 24, 0, 24, 8, 1, (256, 192), 16),
     ),
