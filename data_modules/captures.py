@@ -259,8 +259,8 @@ class CaptureDataModule(LCADataModule):
         if not self._validates_on_test:
             self._validates_on_test = True
             rank_zero_warn(
-                f"{self.dataset.root} has no split val, so its test split validates and best.ckpt is chosen on "
-                "it: report scores of last.ckpt, or set splits under data.init_args."
+                f"{self.dataset.root} has no split val, so its test split validates and best.ckpt is "
+                "chosen on it: report scores of last.ckpt, or set splits under data.init_args."
             )
 
     def _check_evaluation(self, stage: str) -> None:

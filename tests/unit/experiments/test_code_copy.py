@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lca_lightning.errors import ConfigError
-from lca_lightning.experiments.code_copy import describe_code, freeze_code, meaning_of
+from lca_lightning.experiments.code_copy import TESTING, TRAINING, describe_code, freeze_code, meaning_of
 
 SOURCE = '"""Text."""\n\n\ndef double(x: int) -> int:\n    """More text."""\n    return 2 * x\n'
 
@@ -67,3 +69,18 @@ def test_the_copy_stands_alone_and_can_be_chosen_again(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "code").iterdir()] == [copy.name]
     with pytest.raises(ConfigError, match=f"there are {copy.name}"):
         freeze_code(tmp_path, "nothing")
+
+
+def test_what_a_training_imports_is_counted_or_known_not_to_matter() -> None:
+    script = "import sys, lca_lightning.cli.lightning_cli; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = [name.split(".") for name in done.stdout.split() if name.startswith("lca_lightning.")]
+    counted = {Path(part).with_suffix("").as_posix() for part in (*TRAINING, *TESTING)}
+    harmless = {
+        "errors", "writing", "plugins", "safe_pickle", "pickled_arrays", "child_processes",  # no arithmetic
+        "reports",  # what a test writes
+        "cli",  # lightning_cli and config_parsing are counted by name; the others check and word messages
+    }  # fmt: skip
+    parts = {name[1] for name in loaded}
+    assert "model" in parts and "augmentation" in parts
+    assert not parts - counted - harmless
