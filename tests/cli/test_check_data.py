@@ -85,7 +85,12 @@ def test_without_any_fitted_body_nothing_can_be_trained_on(
 
 def test_an_interruption_leaves_no_traceback(capture: Path) -> None:
     command = [sys.executable, "-m", "lca_lightning.cli.main", "check-data", str(capture), "--jobs", "1"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # a shell's background jobs ignore interruptions, and so would what they start
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     workers: list[int] = []
     while child.poll() is None and not workers:
         time.sleep(0.02)

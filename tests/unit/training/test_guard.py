@@ -98,7 +98,7 @@ def test_many_in_a_row_end_the_run_and_leave_the_batch(data: StudioDataModule, t
     assert saved["reason"] in message and saved["terms"]["canonical/l1"].isnan()
     assert saved["terms"]["position"].isfinite() and saved["background_BT3"].shape == (1, images.shape[1], 3)
     parts = (saved["references"], saved["driving"], saved["targets"])
-    assert [len(part) for part in parts] == [6, 4, 4] and saved["identity_BI"].dim() == 2
+    assert [len(part) for part in parts] == [7, 4, 4] and saved["identity_BI"].dim() == 2
     grid = Image.open(file.with_suffix(".png"))
     assert grid.size == ((4 + images.shape[1]) * 48, 64)
     assert grid.getpixel((grid.width - 48 + 5, 0)) == (255, 0, 255)
