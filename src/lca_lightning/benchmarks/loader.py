@@ -20,7 +20,7 @@ from lca_lightning.benchmarks.report import Figure, Report
 from lca_lightning.benchmarks.sizes import PICTURES, BenchOptions, Size
 from lca_lightning.benchmarks.timing import Agreement, check_agreement, compare, in_turn, median_time
 from lca_lightning.datasets.format import Dataset, Sequence
-from lca_lightning.datasets.video_reader import pictures_decoded
+from lca_lightning.datasets.open_readers import pictures_decoded
 from lca_lightning.errors import DataError
 
 FRAMES = 40  # of each sequence that is made

@@ -16,9 +16,10 @@ from safetensors.numpy import load
 from lca_lightning.datasets.cut_pixels import merge_mask
 from lca_lightning.datasets.files import FolderFiles, SequenceFiles
 from lca_lightning.datasets.linear_light import DEEPEST, deep_to_linear, linear_to_srgb8
+from lca_lightning.datasets.open_readers import read_cached, read_pictures
 from lca_lightning.datasets.records import COLORS, LAYERS, SPLITS, CameraRecord
 from lca_lightning.datasets.signals import Signals
-from lca_lightning.datasets.video_reader import Pixels, VideoReader, read_cached, read_pictures
+from lca_lightning.datasets.video_reader import Pixels, VideoReader
 from lca_lightning.errors import DataError
 
 

@@ -13,13 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lca_lightning.datasets.open_readers import broken_frames_met, read_cached
 from lca_lightning.datasets.video_index import VideoError
-from lca_lightning.datasets.video_reader import (
-    BrokenFramesWarning,
-    VideoReader,
-    broken_frames_met,
-    read_cached,
-)
+from lca_lightning.datasets.video_reader import BrokenFramesWarning, VideoReader
 from lca_lightning.datasets.video_writer import VideoWriter
 
 __all__ = [

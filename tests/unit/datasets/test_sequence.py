@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lca_lightning.datasets import video_reader
+from lca_lightning.datasets import open_readers
 from lca_lightning.datasets.crops import crop_frame, crop_rgba, cut_values
 from lca_lightning.datasets.format import CameraRecord, Dataset, SequenceWriter
 from lca_lightning.datasets.linear_light import linear_to_deep, linear_to_srgb8
@@ -36,9 +36,9 @@ def test_frames_one_by_one_are_those_read_together(tmp_path: Path) -> None:
 def test_every_frame_is_a_key_frame_and_costs_one_picture(tmp_path: Path) -> None:
     write_sequence(tmp_path, "ann")
     sequence = Dataset(tmp_path).sequence(0)
-    before = video_reader.pictures_decoded()
+    before = open_readers.pictures_decoded()
     list(sequence.iterate_rgba("cam0", [9, 1, 4]))
-    assert video_reader.pictures_decoded() - before == 2 * 3  # pictures and masks
+    assert open_readers.pictures_decoded() - before == 2 * 3  # pictures and masks
 
 
 @pytest.mark.parametrize("interval", [1, 8])
