@@ -20,7 +20,7 @@ from lca_lightning.batch import Batch
 from lca_lightning.geometry.cameras import project_points
 from lca_lightning.metrics.masked import MaskedProtocol
 from lca_lightning.metrics.protocol import ScoredFrames
-from lca_lightning.preprocessing.rasterise import rasterise_mesh
+from lca_lightning.rendering.mesh import rasterise_mesh
 from lca_lightning.rig import REGIONS, Rig, RigPose, load_rig
 
 SAMPLES = 4  # per pixel and axis

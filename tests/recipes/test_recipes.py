@@ -19,7 +19,7 @@ from lca_lightning.cli.lightning_cli import LCALightningCLI
 from lca_lightning.losses import reconstruction
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import Backbone
-from lca_lightning.model.backbone_loading import RANDOM
+from lca_lightning.model.bundled_encoders import BUNDLED, Architecture
 from lca_lightning.model.configuration import AvatarModelConfig
 from lca_lightning.rig.anchors import Anchors, sample_anchors
 from lca_lightning.rig.anny import AnnyRig
@@ -33,7 +33,7 @@ TINY = [name for name in RECIPES if name.startswith("tiny/")]
 STEPS = {"": (300_000, 30_000), "small/": (17_000, 3_000), "tiny/": (2_500, 500)}
 SHARED = ("image_size", "face_size", "views", "targets_per_sample", "num_workers")
 SOURCES = {"mixed": ("videos", "studio"), "posttrain_garment": ("studio", "garments")}
-SAPIENS_1B = (1536, 24, 40)
+SAPIENS_1B = Architecture(1536, 40, 24, 6144)
 
 
 def folder_and_name(recipe: str) -> tuple[str, str]:
@@ -51,12 +51,10 @@ def built(monkeypatch: pytest.MonkeyPatch, rig: AnnyRig) -> Callable[..., LCALig
     sampled: dict[int, Anchors] = {}
 
     def build(config: AvatarModelConfig) -> AvatarModel:
-        width, heads, layers = SAPIENS_1B
-        if config.backbone in RANDOM:
-            (width, heads), layers = RANDOM[config.backbone], 2
+        sizes = BUNDLED.get(config.backbone, SAPIENS_1B)
         layout = ViTConfig(
-            hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-            intermediate_size=4 * width, image_size=1024, patch_size=16,
+            hidden_size=sizes.width, num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads,
+            intermediate_size=sizes.intermediate, image_size=1024, patch_size=16,
         )  # fmt: skip
         if not sampled:  # few anchors for all: sampling 8192 takes a second and they hold no parameters
             sampled[0] = sample_anchors(rig, 64, 2)
@@ -98,7 +96,8 @@ def test_recipe_is_built_at_its_size(
     assert next(model.parameters()).device.type == "meta"
     assert model.parameter_counts()["trained"] > {"": 700e6, "small/": 20e6, "tiny/": 2e6}[folder]
     assert (
-        model.config.backbone == {"": "sapiens-1b", "small/": "random-small", "tiny/": "random-tiny"}[folder]
+        model.config.backbone
+        == {"": "sapiens-1b", "small/": "random-small", "tiny/": "synthetic-tiny"}[folder]
     )
     data = cli.datamodule.hparams
     assert tuple(data["image_size"]) == ((1024, 768) if not folder else (256, 192))

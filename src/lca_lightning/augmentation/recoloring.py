@@ -66,14 +66,14 @@ def recolor(batch: Batch, recoloring: Recoloring) -> Batch:
         batch,
         references=replace(
             references,
-            body_BV3HW=_bend(references.body_BV3HW, channels, gammas),
-            face_BV3hw=_bend(references.face_BV3hw, channels, gammas),
+            body_BV3HW=bend_channels(references.body_BV3HW, channels, gammas),
+            face_BV3hw=bend_channels(references.face_BV3hw, channels, gammas),
         ),
-        targets=replace(targets, images_BT3HW=_bend(targets.images_BT3HW, channels, gammas)),
+        targets=replace(targets, images_BT3HW=bend_channels(targets.images_BT3HW, channels, gammas)),
     )
 
 
-def _bend(images_BN3HW: Tensor, channels_B3: Tensor, gammas_B3: Tensor) -> Tensor:
+def bend_channels(images_BN3HW: Tensor, channels_B3: Tensor, gammas_B3: Tensor) -> Tensor:
     device = images_BN3HW.device
     rows = torch.arange(len(images_BN3HW), device=device)[:, None]
     exchanged = images_BN3HW.transpose(1, 2)[rows, channels_B3.to(device)].transpose(1, 2)

@@ -234,13 +234,13 @@ def crop_rgba(
     person = cut_values(rgba_HW4, box, image_size, _OUTSIDE)
     return FrameCrop(
         body_4HW=person.transpose(2, 0, 1),
-        K_33=_crop_and_scale(K_33, box, image_size),
+        K_33=cut_intrinsics(K_33, box, image_size),
         face_4hw=None if face is None else face.transpose(2, 0, 1),
         box=box,
     )
 
 
-def _crop_and_scale(K_33: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cut_intrinsics(K_33: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Intrinsics of a cut: pixels are counted from its corner and then scaled (centres at +0.5)."""
     left, top, right, bottom = box.tolist()
     scale_x, scale_y = size[1] / (right - left), size[0] / (bottom - top)

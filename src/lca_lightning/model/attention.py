@@ -88,6 +88,13 @@ class FeedForward(nn.Sequential):
         hidden = round(width * ratio)
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
+    def scale_output(self, gain: float) -> None:
+        """Make what the MLP adds smaller or larger than its initialisation does."""
+        last = self[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(gain)
+
 
 class SelfAttentionBlock(nn.Module):
     """Pre-norm self-attention and MLP; optional rotary positions and registers that are dropped after it.
@@ -152,14 +159,15 @@ class JointStream(nn.Module):
         self._gate_init = gate_init
 
     def reset_modulation(self) -> None:
-        """Start from the unmodulated block: zero shifts and scales, gates at their initial value."""
+        """Start from the unmodulated block: zero shifts and scales, gates at their initial values."""
         if self.modulation is None:
             return
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
         if not self.keys_only:
             with torch.no_grad():
-                self.modulation.bias.view(6, -1)[[2, 5]] = self._gate_init
+                gates = self.modulation.bias.view(6, -1)
+                gates[2], gates[5] = self._gate_init, min(self._gate_init, 1.0)
 
     def project(
         self, tokens_nND: Tensor, global_nD: Tensor | None

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lca_lightning.errors import ConfigError, ShapeError, check_shape
-from lca_lightning.model.backbone_loading import RANDOM, load_network, random_network
+from lca_lightning.model.backbone_loading import load_network
+from lca_lightning.model.bundled_encoders import BUNDLED, bundled_network
 from lca_lightning.model.frozen import FrozenNetwork
 from lca_lightning.model.patch_grid import forward_options, patch_size
 from lca_lightning.model.pretrained import IMAGENET, Normalisation
@@ -118,8 +119,9 @@ def load_backbone(name_or_path: str, precision: Precision = "auto", chunk: int =
     Args:
         name_or_path: ``sapiens-0.3b``, ``-0.6b``, ``-1b`` or ``-2b``; ``sapiens2-0.1b`` to ``-5b``; a Sapiens
             v1 checkpoint file or the folder that holds it; the id or local folder of a ``transformers``
-            vision transformer; or a seeded random one: ``random-tiny`` for tests and laptops,
-            ``random-small``, which loses nothing of a patch's pixels, for synthetic people on one GPU.
+            vision transformer; or one of the package: ``synthetic-tiny``, trained on synthetic people, for
+            laptops; seeded random ones: ``random-tiny`` for tests, ``random-small``, which loses nothing of
+            a patch's pixels, for synthetic people on one GPU.
         precision: ``auto`` for bfloat16 on CUDA and float32 elsewhere, or ``float32``, ``bfloat16``.
         chunk: Images encoded at a time; memory grows with it, results do not change.
 
@@ -131,7 +133,7 @@ def load_backbone(name_or_path: str, precision: Precision = "auto", chunk: int =
         CheckpointError: The weights are damaged, incomplete, or those of another model or size.
         ConfigError: The model is no vision transformer with a grid of patch tokens.
     """
-    if name_or_path in RANDOM:
-        return Backbone(random_network(name_or_path), name_or_path, precision, chunk)
+    if name_or_path in BUNDLED:
+        return Backbone(bundled_network(name_or_path), name_or_path, precision, chunk)
     network, normalisation = load_network(name_or_path)
     return Backbone(network, name_or_path, precision, chunk, normalisation)

@@ -9,18 +9,15 @@ import socket
 from pathlib import Path
 from urllib.parse import urlparse
 
-import torch
 from torch import nn
 
 from lca_lightning.errors import CheckpointError, MissingAssetError
+from lca_lightning.model.bundled_encoders import RANDOM_TINY
 from lca_lightning.model.pretrained import IMAGENET, Normalisation, load_pretrained
 from lca_lightning.model.sapiens import load_sapiens
 from lca_lightning.model.weight_files import SUFFIXES
 from lca_lightning.weights import LIMITS, EncoderWeights, cache_folder, image_encoder, weights_folder
 
-RANDOM_TINY, RANDOM_SMALL = "random-tiny", "random-small"
-# Width and heads of random encoders. At width 768, as many numbers describe a patch as it has values.
-RANDOM = {RANDOM_TINY: (192, 3), RANDOM_SMALL: (768, 12)}
 logger = logging.getLogger(__name__)
 TRIAL = f"or set model.avatar.backbone to {RANDOM_TINY} for a trial run without pretrained weights"
 
@@ -29,7 +26,7 @@ def load_network(name_or_path: str) -> tuple[nn.Module, Normalisation]:
     """Load the network behind a name, file, folder or repository id.
 
     Args:
-        name_or_path: As ``load_backbone`` takes it, without the random ones.
+        name_or_path: As ``load_backbone`` takes it, without the bundled ones.
 
     Returns:
         The network and the normalisation of its pictures.
@@ -50,24 +47,6 @@ def load_network(name_or_path: str) -> tuple[nn.Module, Normalisation]:
     if folder is not None and (folder / path.name).is_dir():
         return _load_folder(folder / path.name)
     return _load_from_hub(name_or_path, f"`hf download {name_or_path} --local-dir FOLDER`")
-
-
-def random_network(name: str) -> nn.Module:
-    """Two layers, patch 16, seeded; the residual stream keeps the colours of each patch usable.
-
-    Args:
-        name: A key of ``RANDOM``.
-    """
-    from transformers import ViTConfig, ViTModel
-
-    width, heads = RANDOM[name]
-    config = ViTConfig(
-        hidden_size=width, num_hidden_layers=2, num_attention_heads=heads, intermediate_size=4 * width,
-        image_size=256, patch_size=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.manual_seed(0)
-        return ViTModel(config, add_pooling_layer=False)
 
 
 def _load_listed(weights: EncoderWeights) -> tuple[nn.Module, Normalisation]:

@@ -9,8 +9,8 @@ from lca_lightning.errors import ConfigError
 from lca_lightning.rig.anchors import face_anchor_count
 
 _POSITIVE = (
-    "width", "heads", "mlp_ratio", "rope_base", "decoder_hidden", "max_offset", "pose_offset_scale",
-    "initial_scale_factor",
+    "width", "heads", "mlp_ratio", "mlp_init_gain", "rope_base", "decoder_hidden", "max_offset",
+    "pose_offset_scale", "initial_scale_factor",
 )  # fmt: skip
 
 
@@ -20,7 +20,8 @@ class AvatarModelConfig:
 
     Args:
         backbone: Frozen image encoder: ``sapiens-0.3b`` to ``sapiens-2b``, a Sapiens checkpoint file, the id
-            or local folder of a ``transformers`` vision model, ``random-tiny`` or ``random-small``.
+            or local folder of a ``transformers`` vision model, or one of the package: ``synthetic-tiny``,
+            ``random-tiny`` or ``random-small``.
         backbone_precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, float32 elsewhere.
         backbone_chunk: Images encoded at a time, so that many views fit beside the encoder.
         max_views: Most photos of one avatar; memory grows with them (ours).
@@ -40,8 +41,11 @@ class AvatarModelConfig:
         registers: Learned tokens appended to each image in the image attention, one set per layer.
         rope_base: Base of the rotary frequencies, in patches (ours: 100).
         adaln: Whether a global image vector modulates the multimodal blocks (AdaLN-Zero).
-        adaln_gate_init: Initial gate of those blocks; 0 is AdaLN-Zero (ours: a small positive value lets
-            short runs learn from photos from the first steps).
+        adaln_gate_init: Initial gate of their attentions, and of their MLPs up to 1; 0 is AdaLN-Zero (ours:
+            short runs learn from photos from the first steps when what was attended to is a large part of a
+            geometry token).
+        mlp_init_gain: Factor on the last layer of each transformer MLP at initialisation; below 1 for the
+            same reason (ours).
         branches: ``dual``: a canonical decoder and pose-dependent corrections; ``single``: one head that sees
             token and driving signals and gives the attributes directly (the ablation of Table S1);
             ``static``: the canonical decoder alone, moved by skinning only (MV-LHM, the fair baseline of
@@ -85,6 +89,7 @@ class AvatarModelConfig:
     rope_base: float = 100.0
     adaln: bool = True
     adaln_gate_init: float = 0.0
+    mlp_init_gain: float = 1.0
     branches: Literal["dual", "single", "static"] = "dual"
     decoder_hidden: int = 128
     decoder_layers: int = 4

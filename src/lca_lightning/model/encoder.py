@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lca_lightning.model.attention import (
+    FeedForward,
     JointAttention,
     JointStream,
     QueryKeyValue,
@@ -103,6 +104,9 @@ class Encoder(nn.Module):
         )
         self.final_norm = nn.LayerNorm(config.width)
         self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, FeedForward):
+                module.scale_output(config.mlp_init_gain)
 
     def forward(self, geometry_BAD: Tensor, body: ImageTokens, face: ImageTokens) -> Tensor:
         """Fuse image tokens into geometry tokens; independent of padding and of the order of the views.

@@ -1,7 +1,7 @@
 """Reading the models that ship with the package; nothing in them is executed and nothing is downloaded.
 
 ``NAME.safetensors`` holds the trained parts under ``model.`` and the frozen image encoder under
-``backbone.``: the encoder is random, but trained against, and its draws may differ between versions of torch.
+``backbone.``: the very one it was trained against, whatever later versions of the package or of torch give.
 ``NAME.json`` says what the model is, how it saw photos, what it was trained on, its scores and its licence.
 """
 
@@ -130,7 +130,7 @@ def stored_backbone(
     """The frozen image encoder that a shipped model was trained against, bit for bit.
 
     Args:
-        name: One of the random encoders, as in ``model.avatar.backbone``.
+        name: One of the bundled encoders, as in ``model.avatar.backbone``.
         weights: `ShippedModel.backbone`.
         precision: As in ``model.avatar.backbone_precision``.
         chunk: Images encoded at a time.
@@ -142,9 +142,9 @@ def stored_backbone(
         CheckpointError: The installed ``transformers`` builds another network.
     """
     from lca_lightning.model.backbone import Backbone
-    from lca_lightning.model.backbone_loading import random_network
+    from lca_lightning.model.bundled_encoders import BUNDLED, untrained_network
 
-    network = random_network(name)
+    network = untrained_network(BUNDLED[name])
     try:
         network.load_state_dict(dict(weights))
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 import lca_lightning
 from lca_lightning.errors import CheckpointError
 from lca_lightning.model.avatar_model import AvatarModel
-from lca_lightning.model.backbone_loading import RANDOM
+from lca_lightning.model.bundled_encoders import BUNDLED
 from lca_lightning.pretrained_models import files
 from lca_lightning.pretrained_models.files import BACKBONE, FORMAT, MODEL, VERSION
 from lca_lightning.training.checkpoints import make_block
@@ -50,7 +50,7 @@ def write_model(
     """Write ``NAME.safetensors`` and ``NAME.json``, each under a temporary name first.
 
     Args:
-        model: The trained model; its image encoder must be a random one.
+        model: The trained model; its image encoder must be one of the package.
         name: What `lca_lightning.load_model` will call it.
         photos: How it saw photos in training: ``image_size``, ``face_size``, ``background``.
         facts: What else belongs into the description: ``training``, ``results``, ``cost``, ``slices``.
@@ -65,9 +65,9 @@ def write_model(
         CheckpointError: Another encoder, weights that are not finite, or more than 15 MiB.
         DataError: The folder cannot be written.
     """
-    if model.config.backbone not in RANDOM:
+    if model.config.backbone not in BUNDLED:
         raise CheckpointError(
-            f"Only models with a random image encoder ({', '.join(RANDOM)}) can ship: "
+            f"Only models with an image encoder of the package ({', '.join(BUNDLED)}) can ship: "
             f"{model.config.backbone} has a licence and a download of its own."
         )
     tensors = stored_tensors(model, half)

@@ -139,6 +139,21 @@ def test_training_from_scratch_reaches_every_parameter(
     assert int(model.step) == 6
 
 
+def test_open_gates_and_quiet_mlps_let_photos_through_from_the_start(
+    rig: AnnyRig, backbone: Backbone, anchors: Anchors, batch: Batch
+) -> None:
+    """Short runs need it: the decoders only learn what is a fair part of an untrained token."""
+    shares = []
+    for gate, gain in ((1.0, 1.0), (4.0, 0.3)):
+        torch.manual_seed(0)
+        sizes = {**SIZES, "adaln_gate_init": gate, "mlp_init_gain": gain}
+        model = AvatarModel(AvatarModelConfig(**sizes), rig, backbone, anchors)  # type: ignore[arg-type]
+        with torch.no_grad():
+            tokens_BAD = model.encode(batch.references)
+        shares.append(float(tokens_BAD.var(0).mean() / tokens_BAD.var(1).mean()))
+    assert shares[1] > 2 * shares[0]
+
+
 def test_parts_compose_to_the_forward_pass(model: AvatarModel, batch: Batch) -> None:
     driving = batch.driving
     with torch.no_grad():
