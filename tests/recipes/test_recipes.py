@@ -91,7 +91,7 @@ def test_recipe_is_built_at_its_size(
     cli = built("--config", recipe, "--trainer.accelerator=cpu", f"--run_dir={tmp_path / 'run'}")
     folder, name = folder_and_name(recipe)
     model, config = cli.model.model, cli.config.fit
-    size = {"": (1024, 8, 8192), "small/": (256, 4, 2048), "tiny/": (128, 2, 512)}[folder]
+    size = {"": (1024, 8, 8192), "small/": (256, 4, 2048), "tiny/": (128, 2, 256)}[folder]
     assert (model.config.width, model.config.layers, model.config.anchors) == size
     assert next(model.parameters()).device.type == "meta"
     assert model.parameter_counts()["trained"] > {"": 700e6, "small/": 20e6, "tiny/": 2e6}[folder]

@@ -23,15 +23,17 @@ def save(number):
     io.save_checkpoint({"number": number, "weights": torch.full((1_000_000,), number)}, path)
 
 save(0)
-seen, cut = set(), 0
-for attempt in range(10):
+seen, cut, end = set(), 0, time.monotonic() + 60
+attempt = 0
+while attempt < 10 or (time.monotonic() < end and (len(seen) < 2 or not cut)):  # a busy machine needs more
+    attempt += 1
     child = os.fork()
     if not child:
         number = 1
         while True:
             save(number)
             number += 1
-    time.sleep(0.005 * attempt)
+    time.sleep(0.005 * attempt)  # ever longer, so that writes end too
     while not list(path.parent.rglob(f".*partial-{child}*")):
         pass
     os.kill(child, signal.SIGKILL)
