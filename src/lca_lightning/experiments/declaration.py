@@ -14,6 +14,7 @@ import yaml
 from lca_lightning.errors import ConfigError, UsageError
 
 SCALES = ("tiny", "small")
+SCHEDULES = ("stage", "row")
 AVAILABLE: frozenset[str] = frozenset()
 """What ``requires:`` may name and this version can do; names of parts that are still to come are absent."""
 
@@ -26,11 +27,14 @@ class Stage:
         recipe: Packaged recipe without its folder; the scale picks the folder.
         share: Share of the scale's optimiser steps.
         overrides: Dotted keys of the recipe and their values.
+        schedule: Over what the learning rate falls: the ``stage``, or the ``row``: a stage that another
+            follows then has learned as much as a row of this stage alone, but for its slow end.
     """
 
     recipe: str
     share: Fraction = Fraction(1)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    schedule: str = "stage"
 
 
 @dataclass(frozen=True)
@@ -223,12 +227,15 @@ def _row(name: str, options: Any, where: str) -> Row:
 
 
 def _stage(options: Any, where: str) -> Stage:
-    _check_keys(options, f"{where}, stage", ("recipe", "share", "overrides"), ("recipe",))
+    _check_keys(options, f"{where}, stage", ("recipe", "share", "overrides", "schedule"), ("recipe",))
+    schedule = str(options.get("schedule", SCHEDULES[0]))
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"{where}: a schedule is over the {' or the '.join(SCHEDULES)}, not {schedule!r}.")
     try:
         share = Fraction(str(options.get("share", 1)))
     except ValueError as error:
         raise ConfigError(f"{where}: a share is a fraction such as 5/6, not {options['share']!r}.") from error
-    return Stage(str(options["recipe"]), share, options.get("overrides") or {})
+    return Stage(str(options["recipe"]), share, options.get("overrides") or {}, schedule)
 
 
 def _set(name: str, options: Any, where: str) -> TestSet:

@@ -131,6 +131,8 @@ def _add_row(plan: Plan, experiment: Experiment, row: Row, seed: int, setting: S
     for stage, steps in zip(row.stages, stage_steps(row, budget), strict=True):
         recipe = setting.compose(f"{setting.scale}/{stage.recipe}")
         overrides = {**experiment.overrides[setting.scale], **stage.overrides}
+        if stage.schedule == "row":
+            overrides["model.optimizer.total_steps"] = budget
         config = stage_config(recipe, overrides, steps, seed)
         title = f"{row.name}: {stage.recipe}, seed {seed}"
         job = Job("train", title, _description("train", config, after, setting), config, steps, after)

@@ -15,7 +15,7 @@ from lca_lightning.losses.cropping import crop_squares, mask_box
 from lca_lightning.losses.perceptual import LPIPS
 from lca_lightning.losses.regularization import position_penalty, region_factors, scale_penalty
 from lca_lightning.model.attributes import CanonicalGaussians
-from lca_lightning.model.avatar_model import AvatarOutput, Frames
+from lca_lightning.model.avatar_model import AvatarOutput
 
 
 @dataclass
@@ -35,6 +35,9 @@ class LossConfig:
             makes training converge faster); 0 does not even render them in training.
         hole_weight: What alpha missing inside the mask costs there, relative to alpha outside it; above 1
             where poses are only good to a pixel or two: limbs become a little wide rather than full of holes.
+        silhouette_tolerance: Pixels around the person that no term looks at: poses are only good to a pixel
+            or two, and a background that shines through there teaches colours and widths that depend on how
+            good the poses of a data set are.
         regularization_weight: Factor lambda of both regularisers.
         position_weight: Position regulariser inside lambda.
         position_free_distance: Offset that costs nothing, metres.
@@ -51,6 +54,7 @@ class LossConfig:
     mask_weight: float = 1.0
     canonical_weight: float = 1.0
     hole_weight: float = 1.0
+    silhouette_tolerance: int = 0
     regularization_weight: float = 1.0
     position_weight: float = 10.0
     position_free_distance: float = 0.05625
@@ -66,6 +70,10 @@ class LossConfig:
         if self.perceptual_size is not None and self.perceptual_size < 32:
             raise ConfigError(
                 f"model.losses.perceptual_size must be at least 32 pixels, got {self.perceptual_size}."
+            )
+        if self.silhouette_tolerance < 0:
+            raise ConfigError(
+                f"model.losses.silhouette_tolerance must not be negative, got {self.silhouette_tolerance}."
             )
 
 
@@ -104,15 +112,21 @@ class ReconstructionLoss(nn.Module):
         if output.canonical is not output.animated and config.canonical_weight:
             renderings = {"canonical": output.canonical, **renderings}
             factors["canonical"] = config.canonical_weight
+        mask = targets.masks_BT1HW.flatten(0, 1)
+        ignored = surroundings(mask, config.silhouette_tolerance)
+        pictures = {
+            name: torch.lerp(frames.images_BT3HW.flatten(0, 1), wanted, ignored)
+            for name, frames in renderings.items()
+        }
         for name, frames in renderings.items():
-            factor, predicted = factors[name], frames.images_BT3HW.flatten(0, 1)
-            weighted[f"{name}/l1"] = (factor * config.l1_weight, functional.l1_loss(predicted, wanted))
-            missing = targets.masks_BT1HW - frames.alphas_BT1HW
+            factor = factors[name]
+            weighted[f"{name}/l1"] = (factor * config.l1_weight, functional.l1_loss(pictures[name], wanted))
+            missing = (mask - frames.alphas_BT1HW.flatten(0, 1)) * (1 - ignored)
             mask_error = functional.relu(missing) * config.hole_weight + functional.relu(-missing)
             weighted[f"{name}/mask"] = (factor * config.mask_weight, mask_error.mean())
         if self.perceptual is not None:
             for name, distance in self._perceptual_terms(
-                self.perceptual, renderings, wanted, targets, output
+                self.perceptual, pictures, wanted, targets, output
             ).items():
                 weighted[f"{name}/lpips"] = (factors[name] * config.perceptual_weight, distance)
         for name, (weight, value) in self._regularisers(output).items():
@@ -124,7 +138,7 @@ class ReconstructionLoss(nn.Module):
     def _perceptual_terms(
         self,
         perceptual: LPIPS,
-        renderings: dict[str, Frames],
+        pictures: dict[str, Tensor],
         wanted_n3HW: Tensor,
         targets: Targets,
         output: AvatarOutput,
@@ -143,10 +157,8 @@ class ReconstructionLoss(nn.Module):
         with torch.no_grad():
             wanted = perceptual.features(view(wanted_n3HW))
         return {
-            name: perceptual.distance(
-                perceptual.features(view(frames.images_BT3HW.flatten(0, 1))), wanted
-            ).mean()
-            for name, frames in renderings.items()
+            name: perceptual.distance(perceptual.features(view(picture)), wanted).mean()
+            for name, picture in pictures.items()
         }
 
     def _regularisers(self, output: AvatarOutput) -> dict[str, tuple[float, Tensor]]:
@@ -162,6 +174,20 @@ class ReconstructionLoss(nn.Module):
             "position": (self.config.position_weight, torch.stack(position).sum()),
             "scale": (self.config.scale_weight, torch.stack(scale).sum()),
         }
+
+
+def surroundings(masks_n1HW: Tensor, pixels: int) -> Tensor:
+    """How much of each pixel lies outside of the person but close to it.
+
+    Args:
+        masks_n1HW: Masks in [0, 1].
+        pixels: How close, in rows and columns; 0 gives zeros.
+
+    Returns:
+        Shares in [0, 1], the same shape.
+    """
+    near = functional.max_pool2d(masks_n1HW, 2 * pixels + 1, stride=1, padding=pixels)
+    return near - masks_n1HW
 
 
 def composite(images_BT3HW: Tensor, masks_BT1HW: Tensor, background_BT3: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class FitNoise:
         fingers: Joint angles of fingers and toes, radians per axis.
         root: Orientation of the root, radians per axis.
         sideways: Position across the view, metres.
-        depth: Position along the view, metres.
+        depth: Position along the view, metres; cameras all around know it as well as the rest.
         expression: Coefficients, before clipping to [0, 1].
         gaze: Direction of each eye, radians.
         identity: Share of half the range of each identity value.

@@ -20,7 +20,7 @@ from lca_lightning.rig.loading import load_rig
 from lca_lightning.rig.rig import Rig, RigPose
 from lca_lightning.synthesis.atlas import load_template
 from lca_lightning.synthesis.faces import face_boxes
-from lca_lightning.synthesis.fit_noise import TRUTH_FILE, noisy_fit, write_truth
+from lca_lightning.synthesis.fit_noise import TRUTH_FILE, FitNoise, noisy_fit, write_truth
 from lca_lightning.synthesis.motion import procedural_motion, with_gaze
 from lca_lightning.synthesis.person import Person, create_person
 from lca_lightning.synthesis.precision import stored
@@ -32,7 +32,7 @@ from lca_lightning.synthesis.traits import Traits, draw_traits
 _SECONDS_PER_TURN = 8.0
 _FASTEST_TURN = 0.7  # turns per second
 _RICH = ("studio", "light_stage")
-_WARDROBES = {"studio": "tight", "light_stage": "tight", "stylised": "drawn"}
+_WARDROBES = {"studio": "plain", "light_stage": "tight", "stylised": "drawn"}
 _STREAMS = {"person": 0, "motion": 1, "take": 2, "fit": 3}
 
 
@@ -87,6 +87,7 @@ def render_sequence(
             settings.fps,
             settings.noise_strength,
             _stream(settings, subject, "fit"),
+            FitNoise() if len(take.cameras) == 1 else FitNoise(depth=FitNoise.sideways),
         )
         folder = writer.finish(fit, {**_worn(actor.person), **take.facts, **settings.described()})
     if settings.noise_strength > 0:

@@ -1,4 +1,4 @@
-"""What a person wears: everyday clothes with accessories, or the tight clothes of a studio."""
+"""What a person wears: everyday clothes with accessories, plain ones in a studio, tight ones under lamps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lca_lightning.synthesis.garments import Outfit, Paint, Skirt, random_outfit
 from lca_lightning.synthesis.hair import random_style
 from lca_lightning.synthesis.textures import random_cloth_color
 
-WARDROBES = ("everyday", "tight", "drawn")
+WARDROBES = ("everyday", "plain", "tight", "drawn")
 GLASSES = ("round", "square", "sunglasses")
 HATS = ("cap", "sun hat", "bucket hat")
 BAGS = ("backpack", "shoulder bag")
@@ -77,8 +77,9 @@ def random_dress(wardrobe: str, rng: np.random.Generator, gender: float) -> Dres
     """Draw clothes, hair and accessories.
 
     Args:
-        wardrobe: "everyday"; "tight": close-fitting clothes without skirt, hat or accessories; "drawn":
-            everyday clothes without what must sit exactly on a head.
+        wardrobe: "everyday"; "plain": the same without jacket, hat and accessories; "tight": close-fitting
+            clothes without skirt, hat or accessories; "drawn": everyday clothes without what must sit exactly
+            on a head.
         rng: Source of every choice.
         gender: The rig's value of femininity.
 
@@ -86,8 +87,9 @@ def random_dress(wardrobe: str, rng: np.random.Generator, gender: float) -> Dres
         What the person wears.
     """
     outfit, style = random_outfit(rng), random_style(rng, gender)
-    if wardrobe == "tight":
-        return Dress(_tight(outfit, rng), Accessories(), "short" if style == "beanie" else style)
+    if wardrobe in ("plain", "tight"):
+        worn = _tight(outfit, rng) if wardrobe == "tight" else outfit
+        return Dress(worn, Accessories(), "short" if style == "beanie" else style)
     accessories = _random_accessories(rng, outfit.skirt is not None)
     if wardrobe == "drawn":
         accessories = replace(accessories, glasses=None, hat=None)

@@ -35,7 +35,7 @@ def test_packaged_files_are_right(name: str) -> None:
 def test_rows_of_table_one_are_those_of_the_paper() -> None:
     experiment = read_experiment(find_experiment("table1"))
     assert list(experiment.rows) == ["in_the_wild", "studio", "mixed", "pre_post"]
-    assert [stage.share for stage in experiment.rows["pre_post"].stages] == [Fraction(5, 6), Fraction(1, 6)]
+    assert [stage.share for stage in experiment.rows["pre_post"].stages] == [Fraction(9, 10), Fraction(1, 10)]
     assert experiment.rows["pre_post"].paper["views4"]["studio"][2] == 30.514
 
 
@@ -46,6 +46,10 @@ def test_rows_of_table_one_are_those_of_the_paper() -> None:
         (
             {"rows": {"a": {"title": "A", "stages": [{"recipe": "pretrain", "share": "1/2"}]}}},
             "sum to 1, not 1/2",
+        ),
+        (
+            {"rows": {"a": {"title": "A", "stages": [{"recipe": "pretrain", "schedule": "ever"}]}}},
+            "over the stage or the row, not 'ever'",
         ),
         ({"rows": {"a": {"title": "A", "paper": {"views9": {}}}}}, "unknown test 'views9'"),
         (

@@ -10,7 +10,7 @@ import torch
 from lca_lightning.batch import Targets
 from lca_lightning.errors import ConfigError
 from lca_lightning.losses.cropping import crop_squares, mask_box
-from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss, composite
+from lca_lightning.losses.reconstruction import LossConfig, ReconstructionLoss, composite, surroundings
 from lca_lightning.losses.regularization import position_penalty, region_factors, scale_penalty
 from lca_lightning.model.attributes import CanonicalGaussians
 from lca_lightning.model.avatar_model import AvatarOutput, Frames
@@ -70,6 +70,30 @@ def test_holes_can_cost_more_than_rims() -> None:
     assert float(terms["canonical/mask"]) == pytest.approx(
         (4 * 0.5 + 3 * 0.5) / 4
     )  # one pixel inside, three out
+
+
+def test_surroundings_are_what_is_near_and_outside() -> None:
+    mask = torch.zeros(1, 1, 5, 6)
+    mask[..., 2, 1], mask[..., 2, 2] = 1.0, 0.25
+    assert not surroundings(mask, 0).any()
+    near = surroundings(mask, 1)
+    assert near[0, 0, 1:4].tolist() == [
+        [1, 1, 1, 0.25, 0, 0],
+        [1, 0, 0.75, 0.25, 0, 0],
+        [1, 1, 1, 0.25, 0, 0],
+    ]
+    assert not near[..., [0, 4], :].any()
+
+
+def test_no_term_looks_at_the_surroundings_of_the_silhouette() -> None:
+    output, targets = make_output(image=0.5, alpha=0.5)
+    config = LossConfig(perceptual_weight=0.0, silhouette_tolerance=1)  # all but the person's only pixel
+    terms = ReconstructionLoss(config)(output, targets)
+    assert float(terms["canonical/l1"]) == pytest.approx(0.4 / 4)
+    assert float(terms["animated/l1"]) == pytest.approx(0.3 / 4)
+    assert float(terms["animated/mask"]) == pytest.approx(0.5 / 4)
+    with pytest.raises(ConfigError, match="silhouette_tolerance must not be negative"):
+        LossConfig(silhouette_tolerance=-1)
 
 
 def test_total_by_hand() -> None:

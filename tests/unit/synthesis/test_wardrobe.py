@@ -33,16 +33,22 @@ def joints(rig: AnnyRig) -> dict[str, np.ndarray]:
     return dict(zip(rig.joint_names, places, strict=True))
 
 
-def test_everyday_people_wear_everything_there_is_and_studio_people_nothing() -> None:
+def test_everyday_people_wear_everything_there_is_and_studio_people_plain_clothes() -> None:
     worn: Counter[str] = Counter()
+    skirts = 0
     for seed in range(300):
         dress = random_dress("everyday", np.random.default_rng(seed), seed % 2)
         worn.update(dress.accessories.names() + (["skirt"] if dress.outfit.skirt else []))
         worn.update([dress.hair_style] if dress.hair_style in ("long", "short") else [])
+        plain = random_dress("plain", np.random.default_rng(seed), seed % 2)
+        assert plain.accessories.names() == [] and plain.hair_style != "beanie"
+        assert plain.outfit == dress.outfit
+        skirts += plain.outfit.skirt is not None
         tight = random_dress("tight", np.random.default_rng(seed), seed % 2)
         assert tight.accessories.names() == [] and tight.outfit.skirt is None
         assert tight.hair_style != "beanie"
         assert tight.outfit.top.thickness <= 0.005 and tight.outfit.trousers.thickness <= 0.004
+    assert 30 < skirts < 90
     expected = {*GLASSES, *HATS, *BAGS, "jacket", "coat", "skirt", "long", "short"}
     assert expected <= set(worn)
     assert min(worn[name] for name in expected) > 8
