@@ -53,12 +53,14 @@ class Plan:
         tests: Key of the test of (row, seed, test, set).
         stages: Keys of the stages of (row, seed).
         waiting: Rows that cannot be run yet, and why.
+        beginnings: By key of a training, that of a shorter one whose steps are its own first steps.
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)
     tests: dict[tuple[str, int, str, str], str] = field(default_factory=dict)
     stages: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    beginnings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,28 @@ def make_plan(experiment: Experiment, setting: Setting) -> Plan:
                 plan.waiting[row.name] = f"needs the {needed}, which this version does not have yet"
             elif row.stages:
                 _add_row(plan, experiment, row, seed, setting)
+    plan.beginnings = _beginnings(plan.jobs)
     return plan
+
+
+def _beginnings(jobs: Mapping[str, Job]) -> dict[str, str]:
+    """Trainings that differ in nothing but where they end: the longer one continues the shorter one."""
+    courses: dict[str, list[Job]] = {}
+    for job in jobs.values():
+        if job.kind == "train":
+            described = copy.deepcopy(dict(job.describes))
+            trainer = described["config"]["trainer"]
+            optimizer = described["config"].setdefault("model", {}).setdefault("optimizer", {})
+            length = trainer.pop("max_steps")
+            optimizer["total_steps"] = optimizer.get("total_steps") or length
+            courses.setdefault(json.dumps(described, sort_keys=True), []).append(job)
+    ordered = [sorted(course, key=lambda job: job.steps) for course in courses.values()]
+    return {
+        longer.key: shorter.key
+        for course in ordered
+        for shorter, longer in zip(course, course[1:], strict=False)
+        if shorter.steps < longer.steps
+    }
 
 
 def stage_steps(row: Row, budget: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -137,7 +138,17 @@ class Runner:
         training = [job for job in left if job.kind == "train"]
         if training or any(job.kind == "train" for job, _, _ in self.running.values()):
             left = training
-        return [job for job in left if job.after is None or self._is_done(job.after)]
+        return [job for job in left if self._may_start(job)]
+
+    def _may_start(self, job: Job) -> bool:
+        """Whether what it starts from is there, and what it would only repeat is not on its way."""
+        beginning = self.plan.beginnings.get(job.key)
+        repeats = (
+            beginning is not None
+            and self.store.state(job) == "missing"
+            and not self._settled(self.plan.jobs[beginning])
+        )
+        return not repeats and (job.after is None or self._is_done(job.after))
 
     def _settled(self, job: Job) -> bool:
         """Done, failed, or after one that failed."""
@@ -184,6 +195,12 @@ class Runner:
             return ["test", "--ckpt_path", str(self.store.checkpoint(str(job.after))), *common, *protocol]
         if resumed:
             return ["fit", *common, "--ckpt_path", str(folder / "last.ckpt")]
+        beginning = self.plan.beginnings.get(job.key)
+        if beginning is not None and self._is_done(beginning):
+            begun = self.store.checkpoint(beginning)
+            curves = begun.with_name("tensorboard")  # of these first steps too
+            shutil.copytree(curves, folder / curves.name, dirs_exist_ok=True)
+            return ["fit", *common, "--ckpt_path", str(begun)]
         start = ["--model.init_from", str(self.store.checkpoint(job.after))] if job.after else []
         return ["fit", *common, *start]
 

@@ -57,12 +57,21 @@ def test_rows_take_equal_steps_and_each_seed_is_a_job_of_its_own() -> None:
     for row in ("in_the_wild", "studio", "mixed", "pre_post"):
         for seed in (0, 1):
             assert sum(made.jobs[key].steps for key in made.stages[row, seed]) == 800
-    assert [made.jobs[key].steps for key in made.stages["pre_post", 0]] == [720, 80]
+    assert [made.jobs[key].steps for key in made.stages["pre_post", 0]] == [640, 160]
     lengths = [
         made.jobs[key].config["model"]["optimizer"].get("total_steps") for key in made.stages["pre_post", 0]
     ]
     assert lengths == [800, None]  # stage one follows the schedule of a row of its own
     assert len(made.jobs) == 2 * (5 + 8)
+
+
+def test_a_training_that_only_goes_on_longer_continues_the_shorter_one() -> None:
+    made = plan("table1")
+    for seed in (0, 1):
+        (alone,), (first, second) = made.stages["in_the_wild", seed], made.stages["pre_post", seed]
+        assert made.beginnings[alone] == first and second not in made.beginnings
+    assert len(made.beginnings) == 2
+    assert not plan("table3").beginnings  # other data are another course
 
 
 def test_a_stage_shared_by_rows_or_tables_is_one_job() -> None:
