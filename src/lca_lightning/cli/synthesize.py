@@ -29,7 +29,7 @@ kinds:
   wild         one camera, many people: everyday clothes, jackets, skirts that swing, glasses, hats, bags,
                light and background of many places, compressed video, rig values with the errors of a fit
                (the exact ones are kept apart in truth.safetensors, for evaluation)
-  studio       a ring of cameras, even light, plain clothes, strong expressions, hand poses, exact values
+  studio       a ring of cameras, even light, no glasses or hats, strong expressions, hand poses, exact values
   light_stage  a studio whose lamps flash in groups, every third frame fully lit; linear 16-bit pictures with
                lamp positions and strengths, true albedo and normals
   stylised     drawn figures with big heads, eyes and hands, flat light and outlines; all of them test

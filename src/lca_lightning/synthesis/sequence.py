@@ -32,7 +32,7 @@ from lca_lightning.synthesis.traits import Traits, draw_traits
 _SECONDS_PER_TURN = 8.0
 _FASTEST_TURN = 0.7  # turns per second
 _RICH = ("studio", "light_stage")
-_WARDROBES = {"studio": "plain", "light_stage": "tight", "stylised": "drawn"}
+_WARDROBES = {"studio": "bareheaded", "light_stage": "tight", "stylised": "drawn"}
 _STREAMS = {"person": 0, "motion": 1, "take": 2, "fit": 3}
 
 

@@ -19,8 +19,8 @@ class CaptureSettings:
     """What a synthetic data set looks like; the same settings, seed and subject give the same sequence.
 
     Attributes:
-        kind: "wild" (one camera anywhere, everyday clothes), "studio" (ring of cameras, even light, plain
-            clothes), "light_stage" (a studio whose lamps flash in turn, tight clothes) or "stylised" (drawn
+        kind: "wild" (one camera anywhere, everyday clothes), "studio" (ring of cameras, even light, bare
+            heads), "light_stage" (a studio whose lamps flash in turn, tight clothes) or "stylised" (drawn
             figures).
         frames: Frames per sequence.
         cameras: Cameras of the ring; "wild" and "stylised" have one.

@@ -1,4 +1,4 @@
-"""What a person wears: everyday clothes with accessories, plain ones in a studio, tight ones under lamps."""
+"""What a person wears: everyday clothes with accessories, or what studios ask people to come in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lca_lightning.synthesis.garments import Outfit, Paint, Skirt, random_outfit
 from lca_lightning.synthesis.hair import random_style
 from lca_lightning.synthesis.textures import random_cloth_color
 
-WARDROBES = ("everyday", "plain", "tight", "drawn")
+WARDROBES = ("everyday", "bareheaded", "tight", "drawn")
 GLASSES = ("round", "square", "sunglasses")
 HATS = ("cap", "sun hat", "bucket hat")
 BAGS = ("backpack", "shoulder bag")
@@ -77,7 +77,7 @@ def random_dress(wardrobe: str, rng: np.random.Generator, gender: float) -> Dres
     """Draw clothes, hair and accessories.
 
     Args:
-        wardrobe: "everyday"; "plain": the same without jacket, hat and accessories; "tight": close-fitting
+        wardrobe: "everyday"; "bareheaded": the same without glasses and headwear; "tight": close-fitting
             clothes without skirt, hat or accessories; "drawn": everyday clothes without what must sit exactly
             on a head.
         rng: Source of every choice.
@@ -87,12 +87,13 @@ def random_dress(wardrobe: str, rng: np.random.Generator, gender: float) -> Dres
         What the person wears.
     """
     outfit, style = random_outfit(rng), random_style(rng, gender)
-    if wardrobe in ("plain", "tight"):
-        worn = _tight(outfit, rng) if wardrobe == "tight" else outfit
-        return Dress(worn, Accessories(), "short" if style == "beanie" else style)
+    if wardrobe == "tight":
+        return Dress(_tight(outfit, rng), Accessories(), "short" if style == "beanie" else style)
     accessories = _random_accessories(rng, outfit.skirt is not None)
-    if wardrobe == "drawn":
+    if wardrobe in ("bareheaded", "drawn"):
         accessories = replace(accessories, glasses=None, hat=None)
+    if wardrobe == "bareheaded" and style == "beanie":
+        style = "short"
     if accessories.hat is not None and style not in _STYLES_UNDER_HATS:
         style = str(rng.choice(_STYLES_UNDER_HATS))
     return Dress(outfit, accessories, style)

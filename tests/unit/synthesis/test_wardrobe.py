@@ -33,17 +33,17 @@ def joints(rig: AnnyRig) -> dict[str, np.ndarray]:
     return dict(zip(rig.joint_names, places, strict=True))
 
 
-def test_everyday_people_wear_everything_there_is_and_studio_people_plain_clothes() -> None:
+def test_everyday_people_wear_everything_there_is_and_studio_people_bare_heads() -> None:
     worn: Counter[str] = Counter()
     skirts = 0
     for seed in range(300):
         dress = random_dress("everyday", np.random.default_rng(seed), seed % 2)
         worn.update(dress.accessories.names() + (["skirt"] if dress.outfit.skirt else []))
         worn.update([dress.hair_style] if dress.hair_style in ("long", "short") else [])
-        plain = random_dress("plain", np.random.default_rng(seed), seed % 2)
-        assert plain.accessories.names() == [] and plain.hair_style != "beanie"
-        assert plain.outfit == dress.outfit
-        skirts += plain.outfit.skirt is not None
+        bare = random_dress("bareheaded", np.random.default_rng(seed), seed % 2)
+        assert bare.accessories.hat is bare.accessories.glasses is None and bare.hair_style != "beanie"
+        assert (bare.outfit, bare.accessories.jacket) == (dress.outfit, dress.accessories.jacket)
+        skirts += bare.outfit.skirt is not None
         tight = random_dress("tight", np.random.default_rng(seed), seed % 2)
         assert tight.accessories.names() == [] and tight.outfit.skirt is None
         assert tight.hair_style != "beanie"
