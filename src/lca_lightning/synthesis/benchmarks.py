@@ -1,10 +1,10 @@
 """The named benchmark sets: many people in the wild, few in the studio, and what they are tested on.
 
 They mirror the trade-off that the paper studies: ``wild`` has many people and one camera, ``studio`` few
-people, many cameras, even light and neither glasses nor hats. People who train carry the errors of a fit in both; people
-who validate or test have exact fits: with errors, an avatar two pixels too wide scores higher than the true
-one, and a table would rank how well each row has learned to hide them. Everything that decides what a set
-holds is in the table below; results carry the digest of the data they were measured on.
+people, many cameras, even light and neither glasses nor hats. People who train carry the errors of a fit in
+both; people who validate or test have exact fits: with errors, an avatar two pixels too wide scores higher
+than the true one, and a table would rank how well each row has learned to hide them. Everything that decides
+what a set holds is in the table below; results carry the digest of the data they were measured on.
 """
 
 from __future__ import annotations
