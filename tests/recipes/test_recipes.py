@@ -30,7 +30,7 @@ from tests.cli.commands import SMALL_DATA, lca, small
 NAMES = ("pretrain", "posttrain", "mixed", "studio_only", "posttrain_garment", "posttrain_relight")
 RECIPES = [f"{folder}{name}" for folder in ("", "small/", "tiny/") for name in NAMES]
 TINY = [name for name in RECIPES if name.startswith("tiny/")]
-STEPS = {"": (300_000, 30_000), "small/": (17_000, 3_000), "tiny/": (2_400, 600)}
+STEPS = {"": (300_000, 30_000), "small/": (17_000, 3_000), "tiny/": (2_700, 300)}
 SHARED = ("image_size", "face_size", "views", "targets_per_sample", "num_workers")
 SOURCES = {"mixed": ("videos", "studio"), "posttrain_garment": ("studio", "garments")}
 SAPIENS_1B = Architecture(1536, 40, 24, 6144)

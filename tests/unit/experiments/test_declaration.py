@@ -35,7 +35,7 @@ def test_packaged_files_are_right(name: str) -> None:
 def test_rows_of_table_one_are_those_of_the_paper() -> None:
     experiment = read_experiment(find_experiment("table1"))
     assert list(experiment.rows) == ["in_the_wild", "studio", "mixed", "pre_post"]
-    assert [stage.share for stage in experiment.rows["pre_post"].stages] == [Fraction(4, 5), Fraction(1, 5)]
+    assert [stage.share for stage in experiment.rows["pre_post"].stages] == [Fraction(9, 10), Fraction(1, 10)]
     assert experiment.rows["pre_post"].paper["views4"]["studio"][2] == 30.514
 
 

@@ -57,7 +57,7 @@ def test_rows_take_equal_steps_and_each_seed_is_a_job_of_its_own() -> None:
     for row in ("in_the_wild", "studio", "mixed", "pre_post"):
         for seed in (0, 1):
             assert sum(made.jobs[key].steps for key in made.stages[row, seed]) == 600
-    assert [made.jobs[key].steps for key in made.stages["pre_post", 0]] == [480, 120]
+    assert [made.jobs[key].steps for key in made.stages["pre_post", 0]] == [540, 60]
     lengths = [
         made.jobs[key].config["model"]["optimizer"].get("total_steps") for key in made.stages["pre_post", 0]
     ]

@@ -52,6 +52,15 @@ def test_young_averages_are_short_and_old_ones_as_asked() -> None:
         assert torch.allclose(mean, torch.tensor([1 - left]), atol=1e-6)
 
 
+def test_without_a_decay_it_is_the_mean_of_all_steps() -> None:
+    averaging = AveragedWeights(decay=None)
+    values = torch.linspace(-1, 3, 9).square()
+    mean = values[:1].clone()  # the first update copies
+    for count, value in enumerate(values[1:], start=1):
+        averaging._average([mean], [value[None]], count)
+        assert torch.allclose(mean, values[: count + 1].mean(), atol=1e-6)
+
+
 def test_the_average_follows_the_weights_to_their_device_unless_told_otherwise() -> None:
     for device, expected in ((None, "meta"), ("cpu", "cpu")):
         module = tiny_module.module()

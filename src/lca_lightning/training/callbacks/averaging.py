@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, for validation, tests and avatars."""
+"""A moving average of the weights, for validation, tests and avatars."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ class AveragedWeights(WeightAveraging):
 
     Args:
         decay: Weight of the past in each update, once ``10 / (1 - decay)`` steps are done; before that it is
-            ``(1 + n) / (10 + n)`` after ``n`` updates.
+            ``(1 + n) / (10 + n)`` after ``n`` updates. None is the plain mean of all steps so far: in a
+            second stage it stays near the weights of the first and forgets less of its data than the last
+            weights do (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
         device: Where the average is kept: ``cpu`` saves device memory; that of the model when None.
     """
 
-    def __init__(self, decay: float = 0.9999, device: str | None = None) -> None:
+    def __init__(self, decay: float | None = 0.9999, device: str | None = None) -> None:
         self.decay = decay
         self._swapped = False
         super().__init__(device=device, use_buffers=False, multi_avg_fn=self._average)
@@ -40,7 +42,7 @@ class AveragedWeights(WeightAveraging):
         Raises:
             ConfigError: The decay is not between 0 and 1.
         """
-        if not 0.0 < self.decay < 1.0:
+        if self.decay is not None and not 0.0 < self.decay < 1.0:
             raise ConfigError(f"The decay of averaged weights must lie between 0 and 1, got {self.decay}.")
         super().setup(trainer, pl_module, stage)
 
@@ -57,7 +59,8 @@ class AveragedWeights(WeightAveraging):
     @torch.no_grad()
     def _average(self, averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor | int) -> None:
         count = int(updates)
-        decay = min(self.decay, (1 + count) / (10 + count))
+        plain = count / (count + 1)
+        decay = plain if self.decay is None else min(self.decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(list(averages), list(weights), 1.0 - decay)
 
     def _swap_models(self, pl_module: pl.LightningModule) -> None:
