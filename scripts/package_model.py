@@ -25,6 +25,7 @@ from lca_lightning.avatar import turntable_images
 from lca_lightning.avatar.create import create_avatar, model_from_checkpoint, photo_format_of
 from lca_lightning.batch import References
 from lca_lightning.errors import LCAError, UsageError
+from lca_lightning.experiments.store import read_record
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.pretrained_models.packaging import stored_tensors, write_model
 from lca_lightning.reports.model_card import insert_generated
@@ -95,6 +96,9 @@ def run_facts(runs: Sequence[Path], data: Sequence[str], checkpoint: dict[str, A
             record = json.loads((run / "run.json").read_text(encoding="utf-8"))
             keys = ("recipe", "steps", "seconds", "versions")
             found = {key: record[key] for key in keys if record.get(key) is not None}
+            stage = read_record(run / "stage.json")
+            if stage:  # of an experiment, whose file names the stage better than the folder does
+                found["recipe"] = stage["title"]
             sets = {
                 data_name(entry["root"]): {"digest": entry["digest"]} for entry in record["data"].values()
             }
