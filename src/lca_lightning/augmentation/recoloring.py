@@ -74,6 +74,16 @@ def recolor(batch: Batch, recoloring: Recoloring) -> Batch:
 
 
 def bend_channels(images_BN3HW: Tensor, channels_B3: Tensor, gammas_B3: Tensor) -> Tensor:
+    """Exchange the colour channels of each subject's pictures and bend them by a power.
+
+    Args:
+        images_BN3HW: sRGB, brought to [0, 1] first.
+        channels_B3: Which channel each one is taken from.
+        gammas_B3: Exponent of each channel.
+
+    Returns:
+        Pictures of the same shape.
+    """
     device = images_BN3HW.device
     rows = torch.arange(len(images_BN3HW), device=device)[:, None]
     exchanged = images_BN3HW.transpose(1, 2)[rows, channels_B3.to(device)].transpose(1, 2)
