@@ -80,6 +80,13 @@ class QueryKeyValue(nn.Module):
         query = self.query_norm(queries[0]).to(values.dtype) if self.query_norm is not None else None
         return query, self.key_norm(keys).to(values.dtype), values
 
+    def scale_logits(self, factor: float) -> None:
+        """Make the attention sharper or blunter than its initialisation does."""
+        with torch.no_grad():
+            for norm in (self.query_norm, self.key_norm):
+                if norm is not None:
+                    norm.weight.mul_(factor**0.5)
+
 
 class FeedForward(nn.Sequential):
     """Two linear layers with a GELU between them."""

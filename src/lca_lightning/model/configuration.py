@@ -9,7 +9,7 @@ from lca_lightning.errors import ConfigError
 from lca_lightning.rig.anchors import face_anchor_count
 
 _POSITIVE = (
-    "width", "heads", "mlp_ratio", "mlp_init_gain", "rope_base", "decoder_hidden", "max_offset",
+    "width", "heads", "mlp_ratio", "mlp_init_gain", "attention_sharpness", "rope_base", "decoder_hidden", "max_offset",
     "pose_offset_scale", "initial_scale_factor",
 )  # fmt: skip
 
@@ -46,6 +46,9 @@ class AvatarModelConfig:
             geometry token).
         mlp_init_gain: Factor on the last layer of each transformer MLP at initialisation; below 1 for the
             same reason (ours).
+        attention_sharpness: Factor on the attention logits at initialisation. Normalised queries and keys of
+            heads of width ``d`` never differ by more than ``2 sqrt(d)``, too little for narrow heads to pick
+            one patch out of hundreds, and the learned gains move slowly (ours).
         branches: ``dual``: a canonical decoder and pose-dependent corrections; ``single``: one head that sees
             token and driving signals and gives the attributes directly (the ablation of Table S1);
             ``static``: the canonical decoder alone, moved by skinning only (MV-LHM, the fair baseline of
@@ -90,6 +93,7 @@ class AvatarModelConfig:
     adaln: bool = True
     adaln_gate_init: float = 0.0
     mlp_init_gain: float = 1.0
+    attention_sharpness: float = 1.0
     branches: Literal["dual", "single", "static"] = "dual"
     decoder_hidden: int = 128
     decoder_layers: int = 4

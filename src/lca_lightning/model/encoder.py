@@ -107,6 +107,8 @@ class Encoder(nn.Module):
         for module in self.modules():
             if isinstance(module, FeedForward):
                 module.scale_output(config.mlp_init_gain)
+            elif isinstance(module, QueryKeyValue):
+                module.scale_logits(config.attention_sharpness)
 
     def forward(self, geometry_BAD: Tensor, body: ImageTokens, face: ImageTokens) -> Tensor:
         """Fuse image tokens into geometry tokens; independent of padding and of the order of the views.

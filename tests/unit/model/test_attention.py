@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -10,11 +11,14 @@ from torch import Tensor
 
 from lca_lightning.model.attention import (
     JointAttention,
+    QueryKeyValue,
     SelfAttentionBlock,
     apply_rotary,
     attend_jointly,
     rotary_tables,
 )
+from lca_lightning.model.configuration import AvatarModelConfig
+from lca_lightning.model.encoder import Encoder
 from lca_lightning.model.tokens import fourier_features, pack_images
 
 MASK = torch.tensor([[False, False, False], [True, False, True], [True, True, True], [False, True, True]])
@@ -151,3 +155,29 @@ def test_fourier_features_closed_form() -> None:
     cosines = [math.cos(2**k * math.pi * x) for x in (0.25, -0.5, 0.1) for k in range(8)]
     expected = torch.tensor([0.25, -0.5, 0.1, *sines, *cosines], dtype=torch.double)
     torch.testing.assert_close(features[0], expected)
+
+
+def test_sharpness_multiplies_the_logits() -> None:
+    torch.manual_seed(0)
+    blunt = QueryKeyValue(16, heads=2)
+    sharp = copy.deepcopy(blunt)
+    sharp.scale_logits(3.0)
+    tokens = torch.randn(1, 5, 16)
+    logits = []
+    for projection in (blunt, sharp):
+        query, key, _ = projection(tokens)
+        assert query is not None
+        logits.append(torch.einsum("nqhd,nkhd->nhqk", query, key))
+    torch.testing.assert_close(logits[1], 3.0 * logits[0])
+    # normalised queries and keys of width 8 are sqrt(8) long, so that no logit can be larger than 8
+    assert logits[0].abs().max() <= 8.0 < logits[1].abs().max()
+
+
+def test_encoder_starts_as_sharp_as_configured() -> None:
+    config = AvatarModelConfig(width=16, heads=2, layers=1, attention_sharpness=4.0)
+    gains = {
+        float(parameter.detach().mean())
+        for name, parameter in Encoder(config, face_anchors=2).named_parameters()
+        if name.endswith(("query_norm.weight", "key_norm.weight"))
+    }
+    assert gains == {2.0}
