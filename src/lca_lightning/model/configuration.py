@@ -9,8 +9,8 @@ from lca_lightning.errors import ConfigError
 from lca_lightning.rig.anchors import face_anchor_count
 
 _POSITIVE = (
-    "width", "heads", "mlp_ratio", "mlp_init_gain", "attention_sharpness", "rope_base", "decoder_hidden", "max_offset",
-    "pose_offset_scale", "initial_scale_factor",
+    "width", "heads", "mlp_ratio", "mlp_init_gain", "attention_sharpness", "rope_base", "decoder_hidden",
+    "max_offset", "pose_offset_scale", "initial_scale_factor",
 )  # fmt: skip
 
 
