@@ -46,9 +46,10 @@ class AvatarModelConfig:
             geometry token).
         mlp_init_gain: Factor on the last layer of each transformer MLP at initialisation; below 1 for the
             same reason (ours).
-        attention_sharpness: Factor on the attention logits at initialisation. Normalised queries and keys of
-            heads of width ``d`` never differ by more than ``2 sqrt(d)``, too little for narrow heads to pick
-            one patch out of hundreds, and the learned gains move slowly (ours).
+        attention_sharpness: Factor on the attention logits at initialisation (ours). Queries and keys are
+            normalised, so that the logits of heads of width ``d`` start between ``-sqrt(d)`` and ``sqrt(d)``:
+            too close together for narrow heads to pick one patch out of hundreds, and the learned gains that
+            could spread them move slowly.
         branches: ``dual``: a canonical decoder and pose-dependent corrections; ``single``: one head that sees
             token and driving signals and gives the attributes directly (the ablation of Table S1);
             ``static``: the canonical decoder alone, moved by skinning only (MV-LHM, the fair baseline of

@@ -73,9 +73,10 @@ def _training(description: Mapping[str, Any]) -> Iterator[str]:
     for run in training["runs"]:
         steps = f"{run['steps']:,} steps" if run.get("steps") else "steps unknown"
         code = run.get("code") or {}
-        revision = str(code.get("revision") or "unknown")[:12] + (
-            " with changes" if code.get("dirty") else ""
-        )
+        if code.get("revision"):
+            revision = code["revision"][:12] + (" with changes" if code.get("dirty") else "")
+        else:  # a copy of the code, as experiments run, knows its digest only
+            revision = f"digest {code['digest'][:12]}" if code.get("digest") else "unknown"
         yield f"- `{run.get('recipe') or 'no recipe recorded'}`, {steps}, code {revision}"
         for name, data in run["data"].items():
             yield f"  - data `{name}`, digest `{data['digest'][:16]}`"
