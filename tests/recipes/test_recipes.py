@@ -107,7 +107,8 @@ def test_recipe_is_built_at_its_size(
         assert Path(source.hparams["root"]).parent == tmp_path  # $LCA_DATA, by the name of each data set
     optimizer, trainer, (pre, post) = config.model.optimizer, config.trainer, STEPS[folder]
     stage_two = name.startswith("posttrain")
-    assert optimizer.layer_decay == (0.65 if stage_two else 1.0)
+    gamma = 0.18 if folder == "tiny/" else 0.65  # 2 layers instead of 8
+    assert optimizer.layer_decay == (gamma if stage_two else 1.0)
     steps = {"pretrain": pre, "mixed": pre + post, "studio_only": pre + post}.get(name, post)
     assert trainer.max_steps == steps and 0 < optimizer.warmup_steps < steps / 4
     assert trainer.val_check_interval <= steps and trainer.gradient_clip_val == 1.0
@@ -123,6 +124,9 @@ def composed(recipe: str) -> dict[str, Any]:
 @pytest.mark.parametrize("folder", ["", "small/", "tiny/"])
 def test_rows_of_one_table_differ_in_data_and_schedule_only(folder: str) -> None:
     first, *others = (composed(f"{folder}{name}") for name in NAMES[:4])
+    holes = {recipe["model"]["losses"].pop("hole_weight") for recipe in others}
+    assert holes == {7.0 if folder == "tiny/" else first["model"]["losses"]["hole_weight"]}
+    assert first["model"]["losses"].pop("hole_weight") == (5.0 if folder == "tiny/" else 1.0)
     sizes = ("batch_size", "views", "targets_per_sample", "image_size", "face_size")
     for other in others:
         for key in ("avatar", "losses", "augmentation"):
