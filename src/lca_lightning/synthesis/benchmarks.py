@@ -66,7 +66,7 @@ class BenchmarkPart:
 BENCHMARKS: dict[str, tuple[BenchmarkPart, ...]] = {
     #              kind, seed, subjects, val, test, frames, cameras, size, samples, fit noise
     "lca-synth-tiny": (
-        BenchmarkPart("wild", 1001, 192, 16, 24, 16, 1, (192, 144), 16, 1.0),
+        BenchmarkPart("wild", 1001, 232, 16, 64, 16, 1, (192, 144), 16, 1.0),
         BenchmarkPart("studio", 1002, 32, 6, 18, 8, 8, (192, 144), 16, 1.0),
         BenchmarkPart("light_stage", 1003, 6, 1, 2, 12, 6, (192, 144), 32, 0.0),
         BenchmarkPart("stylised", 1004, 12, 0, 12, 8, 1, (192, 144), 16, 0.0),
