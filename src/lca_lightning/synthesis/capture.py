@@ -136,6 +136,7 @@ def render_tasks(
 
     Raises:
         UsageError: Negative workers or an impossible shard.
+        DataError: A sequence is there that was made for another split or with other settings.
     """
     part, parts = shard
     if workers < 0 or not 1 <= part <= parts:
@@ -151,7 +152,7 @@ def render_tasks(
             consent="synthetic",
         )  # fmt: skip
     mine = tasks[part - 1 :: parts]
-    missing = [task for task in mine if not is_finished(task.root, task.settings, task.subject)]
+    missing = [task for task in mine if not is_finished(task.root, task.settings, task.subject, task.split)]
     total = sum(task.settings.pictures for task in missing)
     with tqdm(total=total, unit="picture", disable=not progress or not missing) as bar:
         for done in _run(missing, workers, bar.update):

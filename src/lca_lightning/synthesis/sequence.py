@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +14,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from lca_lightning.datasets.format import SequenceWriter, Signals, sequence_exists
-from lca_lightning.errors import UsageError
+from lca_lightning.errors import DataError, UsageError
 from lca_lightning.motion.clip import Motion
 from lca_lightning.motion.retarget import load_motion
 from lca_lightning.rig.loading import load_rig
@@ -42,12 +43,33 @@ def cached_rig(name: str) -> Rig:
     return load_rig(name)
 
 
-def is_finished(root: str | Path, settings: CaptureSettings, subject: int) -> bool:
-    """Whether a subject's sequence is on disk, with its true values where the stored ones are noisy."""
+def is_finished(root: str | Path, settings: CaptureSettings, subject: int, split: str) -> bool:
+    """Whether a subject's sequence is on disk, with its true values where the stored ones are noisy.
+
+    Args:
+        root: Folder of the data set.
+        settings: What is wanted.
+        subject: Number of the person.
+        split: The split that is wanted.
+
+    Raises:
+        DataError: The sequence there has another split or was made with other settings: continued, the set
+            would be a mixture of two.
+    """
     name = sequence_id(settings, subject)
     if not sequence_exists(root, name):
         return False
-    return settings.noise_strength == 0 or (Path(root) / "sequences" / name / TRUTH_FILE).is_file()
+    folder = Path(root) / "sequences" / name
+    description = json.loads((folder / "sequence.json").read_text(encoding="utf-8"))
+    found = {"split": description.get("split"), **description.get("quality", {})}
+    wanted = {"split": split, **settings.described()}
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise DataError(
+                f"{folder} was made with {key} {found.get(key)}, and {value} is wanted; choose an empty folder, or "
+                "delete this sequence and run the same command again."
+            )
+    return settings.noise_strength == 0 or (folder / TRUTH_FILE).is_file()
 
 
 def render_sequence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,18 @@ def _numpy_features() -> str:
     found = core._multiarray_umath.__cpu_features__
     optional = core._multiarray_umath.__cpu_dispatch__
     return " ".join(name for name in optional if found.get(name))
+
+
+def test_a_set_of_other_splits_is_not_continued(tmp_path: Path) -> None:
+    part = PARTS[0]
+    tasks = subject_tasks(tmp_path, part.settings, part.subjects, part.val, part.test)
+    (folder,) = render_tasks(tasks, progress=False)
+    before = metadata_digest(tmp_path)
+    assert render_tasks(tasks, progress=False) == [folder]
+    for other, said in (
+        (subject_tasks(tmp_path, part.settings, 2, 0, 1), "split test, and train is wanted"),
+        ([replace(tasks[0], settings=replace(part.settings, samples=2))], "samples 1, and 2 is wanted"),
+    ):
+        with pytest.raises(DataError, match=said):
+            render_tasks(other, progress=False)
+    assert metadata_digest(tmp_path) == before
