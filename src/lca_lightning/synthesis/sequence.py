@@ -66,8 +66,8 @@ def is_finished(root: str | Path, settings: CaptureSettings, subject: int, split
     for key, value in wanted.items():
         if found.get(key) != value:
             raise DataError(
-                f"{folder} was made with {key} {found.get(key)}, and {value} is wanted; choose an empty folder, or "
-                "delete this sequence and run the same command again."
+                f"{folder} was made with {key} {found.get(key)}, and {value} is wanted; choose an empty "
+                "folder, or delete this sequence and run the same command again."
             )
     return settings.noise_strength == 0 or (folder / TRUTH_FILE).is_file()
 
