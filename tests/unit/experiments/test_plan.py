@@ -56,12 +56,12 @@ def test_rows_take_equal_steps_and_each_seed_is_a_job_of_its_own() -> None:
     made = plan("table1")
     for row in ("in_the_wild", "studio", "mixed", "pre_post"):
         for seed in (0, 1):
-            assert sum(made.jobs[key].steps for key in made.stages[row, seed]) == 600
-    assert [made.jobs[key].steps for key in made.stages["pre_post", 0]] == [540, 60]
+            assert sum(made.jobs[key].steps for key in made.stages[row, seed]) == 900
+    assert [made.jobs[key].steps for key in made.stages["pre_post", 0]] == [810, 90]
     lengths = [
         made.jobs[key].config["model"]["optimizer"].get("total_steps") for key in made.stages["pre_post", 0]
     ]
-    assert lengths == [600, None]  # stage one follows the schedule of a row of its own
+    assert lengths == [900, None]  # stage one follows the schedule of a row of its own
     assert len(made.jobs) == 2 * (5 + 8)
 
 
