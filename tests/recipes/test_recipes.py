@@ -124,9 +124,9 @@ def composed(recipe: str) -> dict[str, Any]:
 @pytest.mark.parametrize("folder", ["", "small/", "tiny/"])
 def test_rows_of_one_table_differ_in_data_and_schedule_only(folder: str) -> None:
     first, *others = (composed(f"{folder}{name}") for name in NAMES[:4])
-    holes = {recipe["model"]["losses"].pop("hole_weight") for recipe in others}
-    assert holes == {7.0 if folder == "tiny/" else first["model"]["losses"]["hole_weight"]}
-    assert first["model"]["losses"].pop("hole_weight") == (5.0 if folder == "tiny/" else 1.0)
+    tiny = folder == "tiny/"  # fits of a studio are tighter: there its rows have a weight of their own
+    holes = [recipe["model"].get("losses", {}).pop("hole_weight", None) for recipe in (first, *others)]
+    assert holes == ([5.0, 7.0, 7.0, 7.0] if tiny else [None] * 4)
     sizes = ("batch_size", "views", "targets_per_sample", "image_size", "face_size")
     for other in others:
         for key in ("avatar", "losses", "augmentation"):
