@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +12,9 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from lca_lightning.datasets.files import FolderFiles
 from lca_lightning.datasets.format import SequenceWriter, Signals, sequence_exists
+from lca_lightning.datasets.sequence import read_description
 from lca_lightning.errors import DataError, UsageError
 from lca_lightning.motion.clip import Motion
 from lca_lightning.motion.retarget import load_motion
@@ -60,7 +61,7 @@ def is_finished(root: str | Path, settings: CaptureSettings, subject: int, split
     if not sequence_exists(root, name):
         return False
     folder = Path(root) / "sequences" / name
-    description = json.loads((folder / "sequence.json").read_text(encoding="utf-8"))
+    description = read_description(FolderFiles(folder))
     found = {"split": description.get("split"), **description.get("quality", {})}
     wanted = {"split": split, **settings.described()}
     for key, value in wanted.items():
