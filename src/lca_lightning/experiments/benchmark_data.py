@@ -25,7 +25,7 @@ class BenchmarkData:
     def __init__(self, name: str, given: Path | None) -> None:
         self.name, self.given = name, given
         self.folder = DEFAULT_FOLDER / name if given is None else given
-        self.digest: Callable[[str], str] = functools.cache(self._digest)
+        self.digest: Callable[..., str] = functools.cache(self._digest)
 
     def missing(self, parts: Iterable[str]) -> list[str]:
         """Parts that are not there whole; of a given folder, parts that are not there at all."""
@@ -69,7 +69,7 @@ class BenchmarkData:
                 f"lca synthesize --benchmark {self.name} --out {self.folder}"
             )
 
-    def _digest(self, part: str) -> str:
-        """Digest of a part; a name in its place while it is still to be made."""
+    def _digest(self, part: str, without: str | None = None) -> str:
+        """Digest of a part, without one split; a name in its place while it is still to be made."""
         folder = self.folder / part
-        return data_digest(folder) if (folder / "dataset.json").is_file() else "not made yet"
+        return data_digest(folder, without) if (folder / "dataset.json").is_file() else "not made yet"

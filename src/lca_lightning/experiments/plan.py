@@ -72,7 +72,7 @@ class Setting:
         seeds: Seeds.
         rows: Rows to run.
         compose: Gives a recipe by its name, with its parts put together.
-        digest: Gives the digest of a part of the benchmark.
+        digest: Gives the digest of a part of the benchmark, without the split that is named second, if any.
         code: Copy of the code that will run.
     """
 
@@ -80,7 +80,7 @@ class Setting:
     seeds: Sequence[int]
     rows: Sequence[str]
     compose: Compose
-    digest: Callable[[str], str]
+    digest: Callable[[str, str | None], str]
     code: CodeCopy
 
 
@@ -195,11 +195,12 @@ def _test(
 
 def _description(kind: str, config: Mapping[str, Any], after: str | None, setting: Setting) -> dict[str, Any]:
     parts = sorted(_parts_named(config["data"]))
+    without = "test" if kind == "train" else None  # more people to test on make no training stale
     return {
         "kind": kind,
         "config": config,
         "after": after,
-        "data": {part: setting.digest(part) for part in parts},
+        "data": {part: setting.digest(part, without) for part in parts},
         "code": setting.code.training if kind == "train" else setting.code.test,
     }
 

@@ -41,9 +41,12 @@ def plan(name: str, training: str = "t", test: str = "t", rate: float = 0, **dig
 
     experiment = read_experiment(find_experiment(name))
     code = CodeCopy(Path("code"), "c", training, test)
-    setting = Setting(
-        "tiny", (0, 1), list(experiment.rows), with_rate, lambda part: digests.get(part, part), code
-    )
+
+    def digest(part: str, without: str | None) -> str:
+        whole = digests.get(part, part)
+        return digests.get(f"{part}_without_{without}", whole) if without else whole
+
+    setting = Setting("tiny", (0, 1), list(experiment.rows), with_rate, digest, code)
     return make_plan(experiment, setting)
 
 
@@ -97,6 +100,11 @@ def test_new_studio_data_leave_what_never_reads_them() -> None:
     assert "in_the_wild: test studio, views4, seed 0" in changed
     assert "in_the_wild: test wild, views4, seed 0" not in changed
     assert "studio: test wild, views4, seed 0" in changed  # its checkpoint is another one
+
+
+def test_new_test_people_leave_all_trainings() -> None:
+    changed = kinds(plan("table1", studio="new", studio_without_test="studio"), plan("table1"))
+    assert changed and all(": test studio" in title for title in changed)
 
 
 def test_code_and_configuration_invalidate() -> None:

@@ -77,6 +77,21 @@ def test_every_change_shows(tmp_path: Path, change: Callable[[Path], object]) ->
     assert data_digest(root) != before
 
 
+def test_a_split_can_be_left_out(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 4)
+    for number, split in enumerate(("train", "val", "test")):
+        text = json.dumps({"subject": f"p{number}", "split": split})
+        (root / "sequences" / f"take-{number:05d}" / "sequence.json").write_text(text)
+    whole, trained = data_digest(root), data_digest(root, without="test")
+    assert whole != trained
+    change_byte(root / "sequences" / "take-00002" / "signals.safetensors", 0)
+    assert data_digest(root, without="test") == trained and data_digest(root) != whole
+    for counted in (0, 1, 3):  # the last one names no split: it counts
+        change_byte(root / "sequences" / f"take-{counted:05d}" / "signals.safetensors", 0)
+        assert data_digest(root, without="test") != trained
+        trained = data_digest(root, without="test")
+
+
 def test_two_hundred_sequences_take_less_than_a_second(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", 200)
     times = []
