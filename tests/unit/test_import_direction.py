@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lca_lightning"
 BASE = {"errors", "batch", "writing", "kernels", "plugins", "safe_pickle", "pickled_arrays"} | {
-    "child_processes"
+    "child_processes",
+    "composition",
 }
 BODY = BASE | {"geometry", "rig", "weights"}
 ALLOWED = {
@@ -19,6 +20,7 @@ ALLOWED = {
     "writing": {"errors"},
     "kernels": {"errors"},
     "plugins": {"errors"},
+    "composition": {"errors"},
     "pickled_arrays": {"errors"},
     "child_processes": set(),
     "safe_pickle": {"errors", "pickled_arrays"},

@@ -9,8 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lca_lightning.composition import compose
 from lca_lightning.errors import ConfigError, UsageError
 
 SCALES = ("tiny", "small")
@@ -163,15 +162,12 @@ def experiment_names() -> list[str]:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read and check an experiment's file.
+    """Read an experiment's file with its parts, and check it.
 
     Raises:
-        ConfigError: It is no YAML, a key is unknown or missing, or parts contradict each other.
+        ConfigError: It is no YAML, a part or key is missing, a key is unknown, or two contradict each other.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Experiment {path} is not YAML; correct it.") from error
+    content = compose(path)
     where = f"Experiment {path.name}"
     _check_keys(content, where, _KEYS, ("title", "source", "data", "rows"))
     scales = content.get("scales") or {}

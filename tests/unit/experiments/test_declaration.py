@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lca_lightning.composition import compose
 from lca_lightning.errors import ConfigError, UsageError
 from lca_lightning.experiments.declaration import experiment_names, find_experiment, read_experiment
 
@@ -16,7 +17,7 @@ OURS = {"canonical_supervision", "stylised", "references"}
 
 
 def write(path: Path, **changes: object) -> Path:
-    content = yaml.safe_load(find_experiment("table1").read_text())
+    content = compose(find_experiment("table1"))
     path.write_text(yaml.safe_dump({**content, **changes}))
     return path
 

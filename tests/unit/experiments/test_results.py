@@ -40,7 +40,7 @@ def planned(name: str) -> tuple[Experiment, Plan]:
     experiment = read_experiment(find_experiment(name))
     code = CodeCopy(Path(), "c", "t", "t")
     return experiment, make_plan(
-        experiment, Setting("tiny", (0, 1), list(experiment.rows), compose, str, code)
+        experiment, Setting("tiny", (0, 1), list(experiment.rows), compose, lambda part, _: part, code)
     )
 
 
