@@ -33,6 +33,16 @@ def test_main_returns_none_on_success(capsys: pytest.CaptureFixture[str]) -> Non
     assert __version__ in capsys.readouterr().out
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = "from lca_lightning.cli import main; main(['recipes', 'tiny/pretrain'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
 def test_overview_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["--help"]) == 0
     text = capsys.readouterr().out

@@ -6,6 +6,8 @@ import argparse
 import difflib
 import errno
 import importlib
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -59,13 +61,18 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words after ``lca``; those of the process when None.
 
     Raises:
-        SystemExit: With 1 when the command failed, 2 on wrong usage, 130 when interrupted.
+        SystemExit: With 1 when the command failed, 2 on wrong usage, 130 when interrupted, 141 when nobody
+            reads the output any more.
     """
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         status = _dispatch(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads, such as `head`, has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is still in the buffer goes nowhere
+        status = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
     except KeyboardInterrupt:
         print("lca: interrupted", file=sys.stderr)
         status = 130
