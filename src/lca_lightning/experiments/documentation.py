@@ -66,6 +66,7 @@ def write_page(results: Path, page: Path) -> Path:
         for name in sorted({*stored, *experiment_names()}, key=_place):
             if name in stored:
                 parts.append(markdown(stored[name], 3, _drawings(stored[name], page)))
+                parts += _behind(stored[name])
         absent = [name for name in sorted(experiment_names(), key=_place) if name not in stored]
         parts += [_absent(name, scale) for name in absent]
     return write_text(page, "\n".join(parts))
@@ -73,6 +74,18 @@ def write_page(results: Path, page: Path) -> Path:
 
 def _place(name: str) -> tuple[int, str]:
     return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def _behind(results: Mapping[str, Any]) -> list[str]:
+    """What the file of an experiment declares today that its stored result does not have."""
+    if results["name"] not in experiment_names():
+        return ["The file of this experiment is gone.\n"]
+    experiment = read_experiment(find_experiment(results["name"]))
+    steps = experiment.steps[results["scale"]]
+    seeds = [str(seed) for seed in experiment.seeds if seed not in results["seeds"]]
+    said = [f"{steps} optimiser steps are declared now"] if steps != results["steps"] else []
+    said += [f"seed {', '.join(seeds)} not run yet"] if seeds else []
+    return [f"Behind its file: {'; '.join(said)}.\n"] if said else []
 
 
 def _absent(name: str, scale: str) -> str:

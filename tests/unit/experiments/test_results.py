@@ -87,6 +87,7 @@ def test_the_page_is_made_of_stored_results_alone(results: dict[str, Any], tmp_p
     text = page.read_text()
     assert "23.00 ± 1.41 (28.00)" in text and "seeds 0, 1" in text
     assert "needs the deformer, not available yet" in text
+    assert "Behind its file: 900 optimiser steps are declared now; seed 2 not run yet." in text
     assert write_page(tmp_path / "results", page).read_text() == text
 
 
