@@ -144,11 +144,12 @@ def test_going_on_without_averaging_is_refused(
     assert "overlay/ema" in err and "model.init_from" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("again", [[], EMA[:2]], ids=["alone", "overlay named again"])
 def test_a_test_uses_the_average_without_a_word(
-    straight: tuple[Path, Probe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    straight: tuple[Path, Probe], again: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Probe.validated = {}
-    assert lca("test", f"--ckpt_path={straight[0] / 'last.ckpt'}", f"--run_dir={tmp_path}") == 0
+    assert lca("test", *again, f"--ckpt_path={straight[0] / 'last.ckpt'}", f"--run_dir={tmp_path}") == 0
     assert "WeightAveraging" not in "".join(capsys.readouterr())
 
 

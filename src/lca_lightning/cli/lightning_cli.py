@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import lca_data_modules  # also makes the data modules known by their short names
 from lca_data_modules.plugins import with_plugins
+from lca_lightning.cli.callback_list import last_of_each
 from lca_lightning.cli.config_parsing import (
     FROM_CHECKPOINT,
     NOT_STORED,
@@ -160,6 +161,7 @@ class LCALightningCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the device and the data root, and settle where the run writes."""
         config = self.config[self.verb]
+        config.trainer.callbacks = last_of_each(config.trainer.callbacks)
         require_device(str(config.trainer.accelerator))
         check_counts(config.trainer)
         check_precision(config.trainer)
