@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lca_lightning.experiments.tables import comparison_table, facts, missing, results_table
+from lca_lightning.experiments.tables import comparison_table, facts, legend, missing, results_table
 from lca_lightning.reports.html_page import PAGE_END, page_head, table
 
 
@@ -23,7 +23,7 @@ def html_page(results: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
         f"<h1>{title}</h1>",
         f"<p>{escape(results['source'])}. {escape(results['expect'])}</p>",
         *_table(*results_table(results), texts=2 if len(results["tests"]) > 1 else 1),
-        "<p class='way'>mean ± standard deviation over seeds; in brackets the paper's, at its own size.</p>",
+        f"<p class='way'>{escape(legend(results))}</p>",
     ]
     if results["comparisons"]:
         parts += [

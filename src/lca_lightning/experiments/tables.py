@@ -108,6 +108,13 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *lines))
 
 
+def legend(results: Mapping[str, Any]) -> str:
+    """What a cell of the table says."""
+    papers = any(entry["paper"] for line in results["lines"] for entry in line["sets"].values())
+    brackets = "; in brackets the paper's number, at its own size and data" if papers else ""
+    return f"Mean ± standard deviation over seeds{brackets}."
+
+
 def markdown(results: Mapping[str, Any], level: int = 1, pictures: Sequence[str] = ()) -> str:
     """A section about an experiment.
 
@@ -118,9 +125,7 @@ def markdown(results: Mapping[str, Any], level: int = 1, pictures: Sequence[str]
     """
     parts = [f"{'#' * level} {results['title']}", f"{results['source']}. {results['expect']}".strip()]
     parts += [markdown_table(*results_table(results))]
-    parts += [
-        "`mean ± standard deviation over seeds`; in brackets the paper's number, at its own size and data."
-    ]
+    parts += [legend(results)]
     if results["comparisons"]:
         parts += [
             "First minus second, means over seeds; paired bootstrap over subjects, 10,000 resamples. It says "

@@ -15,7 +15,7 @@ from lca_lightning.experiments.html_page import html_page
 from lca_lightning.experiments.plan import Plan, Setting, make_plan
 from lca_lightning.experiments.results import collect, read_results, write_results
 from lca_lightning.experiments.store import Store
-from lca_lightning.experiments.tables import markdown
+from lca_lightning.experiments.tables import legend, markdown
 from tests.unit.experiments.test_plan import compose
 
 FACTS = {
@@ -78,6 +78,14 @@ def test_the_table_shows_ours_beside_the_papers(results: dict[str, Any], tmp_pat
     assert "[+1.500, +1.500]" in text
     assert "Not run yet: Capture-Studio, In-the-Wild." in text
     assert "<td class=number>23.00 ± 1.41 (28.00)</td>" in html_page(results)
+
+
+def test_brackets_are_explained_where_there_are_any(results: dict[str, Any]) -> None:
+    assert "in brackets the paper's number" in legend(results)
+    for line in results["lines"]:
+        for entry in line["sets"].values():
+            entry["paper"] = []
+    assert legend(results) == "Mean ± standard deviation over seeds."
 
 
 def test_the_page_is_made_of_stored_results_alone(results: dict[str, Any], tmp_path: Path) -> None:
