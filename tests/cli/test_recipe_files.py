@@ -9,6 +9,7 @@ import yaml
 
 from lca_lightning.cli import recipe_files
 from lca_lightning.cli.main import main
+from lca_lightning.composition import compose
 from lca_lightning.errors import UsageError
 
 
@@ -47,5 +48,5 @@ def test_listing_and_printing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == recipe_files.find_recipe("tiny/posttrain").read_text(encoding="utf-8")
     main(["recipes", "tiny/posttrain", "--composed"])
     composed = yaml.safe_load(capsys.readouterr().out)
-    assert composed == recipe_files.compose(recipe_files.find_recipe("tiny/posttrain"))
+    assert composed == compose(recipe_files.find_recipe("tiny/posttrain"))
     assert composed["model"]["avatar"]["width"]

@@ -16,6 +16,7 @@ from transformers import ViTConfig, ViTModel
 from lca_data_modules import LightStageDataModule, MixtureDataModule
 from lca_lightning.cli import recipe_files
 from lca_lightning.cli.lightning_cli import LCALightningCLI
+from lca_lightning.composition import compose
 from lca_lightning.losses import reconstruction
 from lca_lightning.model.avatar_model import AvatarModel
 from lca_lightning.model.backbone import Backbone
@@ -118,7 +119,7 @@ def test_recipe_is_built_at_its_size(
 
 
 def composed(recipe: str) -> dict[str, Any]:
-    return recipe_files.compose(recipe_files.find_recipe(recipe))
+    return compose(recipe_files.find_recipe(recipe))
 
 
 @pytest.mark.parametrize("folder", ["", "small/", "tiny/"])

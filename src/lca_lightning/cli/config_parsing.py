@@ -11,6 +11,7 @@ from jsonargparse import ActionConfigFile, ArgumentError
 
 from lca_data_modules.plugins import plugin_class_path, with_class_paths
 from lca_lightning.cli import recipe_files
+from lca_lightning.composition import compose
 from lca_lightning.errors import CheckpointError, ConfigError
 from lca_lightning.training.checkpoints import BLOCK, read_checkpoint
 
@@ -48,7 +49,7 @@ def recipe_text(name: str) -> str:
             raise CheckpointError(f"{source} carries no configuration; give the recipe by --config.")
         return str(stored)
     path = recipe_files.find_recipe(name)
-    composed = recipe_files.compose(path)
+    composed = compose(path)
     if "LCA_DATA" in os.environ and path.is_relative_to(recipe_files.packaged_root()):
         _take_data_from(os.environ["LCA_DATA"], (composed.get("data") or {}).get("init_args") or {})
     if "data" in composed:

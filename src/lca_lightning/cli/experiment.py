@@ -92,7 +92,8 @@ def run(namespace: argparse.Namespace) -> None:
 def _run_experiment(namespace: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from lca_lightning.cli.recipe_files import compose, find_recipe
+    from lca_lightning.cli.recipe_files import find_recipe
+    from lca_lightning.composition import compose
     from lca_lightning.experiments.running import Request, Session
 
     request = Request(

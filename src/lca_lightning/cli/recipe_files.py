@@ -7,7 +7,6 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from lca_lightning.composition import compose as compose  # whoever finds a recipe composes it
 from lca_lightning.errors import UsageError
 
 PART_FOLDERS = ("model", "data", "training", "overlay")

@@ -28,7 +28,9 @@ def run(namespace: argparse.Namespace) -> None:
     if namespace.composed:
         import yaml
 
-        print(yaml.safe_dump(recipe_files.compose(path), sort_keys=False), end="")
+        from lca_lightning.composition import compose
+
+        print(yaml.safe_dump(compose(path), sort_keys=False), end="")
     else:
         print(path.read_text(encoding="utf-8"), end="")
 

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
 import lca_data_modules
-from lca_lightning.cli.recipe_files import compose
+from lca_lightning.composition import compose
 from lca_lightning.errors import DataError
 
 PARTS = sorted(
