@@ -20,6 +20,8 @@ import yaml
 
 from lca_lightning.errors import ConfigError
 
+_EXAMPLES = "start from a recipe that `lca recipes tiny/pretrain` prints, or from experiments/table1.yaml"
+
 
 def compose(path: Path, trail: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file with all its parts as one nested mapping.
@@ -75,10 +77,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         where = f"look at line {mark.line + 1}" if mark else "write it as UTF-8 text"
         raise ConfigError(f"{path} is not YAML; {where}.") from error
     if not loaded:
-        raise ConfigError(f"{path} is empty; `lca recipes tiny/pretrain` prints a recipe to start from.")
+        raise ConfigError(f"{path} is empty; {_EXAMPLES}.")
     if not isinstance(loaded, dict):
-        raise ConfigError(
-            f"{path} must be a YAML mapping, got {type(loaded).__name__};"
-            " `lca recipes tiny/pretrain` prints a recipe to start from."
-        )
+        raise ConfigError(f"{path} must be a YAML mapping, got {type(loaded).__name__}; {_EXAMPLES}.")
     return loaded

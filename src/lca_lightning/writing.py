@@ -16,12 +16,13 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a place that takes no more: a full disk, a quota, a limit on the size of files."""
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
+def write_atomically(path: str | Path, write: Callable[[Path], object], durable: bool = False) -> Path:
     """Write a file under a temporary name, then rename it.
 
     Args:
         path: The file; its folder is made.
         write: Fills the temporary file it is given.
+        durable: Wait until the disk has it, so that a power cut cannot leave an empty file under the name.
 
     Returns:
         The path.
@@ -34,7 +35,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
+        if durable:
+            flush_to_disk(temporary)
         temporary.replace(path)
+        if durable:
+            flush_to_disk(path.parent)
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"Cannot write {path} ({write_failure(error)}); free some space or choose another folder."
@@ -43,6 +48,24 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
         with contextlib.suppress(OSError):  # there is nothing to remove where nothing could be written
             temporary.unlink()
     return path
+
+
+def flush_to_disk(path: str | Path) -> None:
+    """Wait until the disk has a file, or the names in a folder.
+
+    Args:
+        path: A file, or a folder; Windows cannot be asked for a folder.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    if os.name == "nt" and os.path.isdir(path):
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_unwritable(path: str | Path) -> None:

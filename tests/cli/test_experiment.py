@@ -110,6 +110,17 @@ def test_wrong_usage_is_named(
     assert message in capsys.readouterr().err
 
 
+def test_a_part_that_the_benchmark_lacks_is_named(
+    capsys: pytest.CaptureFixture[str], experiment: Path, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(experiment.read_text())
+    content["sets"]["wild"]["part"] = "wlid"
+    experiment.write_text(yaml.safe_dump(content))
+    assert lca("experiment", str(experiment), "--out", str(tmp_path / "out"), "--dry-run") == 1
+    message = capsys.readouterr().err
+    assert "lca-synth-tiny has no part 'wlid'; it has wild, studio, light_stage, stylised." in message
+
+
 def test_a_folder_without_the_data_says_how_to_make_them(
     capsys: pytest.CaptureFixture[str], experiment: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +151,11 @@ def test_a_whole_table_and_nothing_stale_is_reused(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("last.ckpt")}
     assert lca("experiment", *arguments) == 0  # a second call has nothing to do
     assert {path: path.stat().st_mtime_ns for path in out.rglob("last.ckpt")} == before
+
+    part = ("--rows", "wild", "--seeds", "0")
+    assert lca("experiment", *arguments, *part) == 0  # a part of the table leaves the rest in it
+    again = json.loads((tmp_path / "results" / "tiny" / "mine.json").read_text())
+    assert (again["lines"], again["comparisons"]) == (results["lines"], results["comparisons"])
 
     write_experiment(experiment, **{"model.optimizer.learning_rate": 1.0e-4})
     states = plan_of(capsys, *arguments)
@@ -263,7 +279,7 @@ def test_changed_code_makes_results_stale(
     arguments = words(experiment, benchmark, out, "--rows", "wild")
     assert lca("experiment", *arguments) == 0
     (copy,) = (out / "code").iterdir()
-    assert sorted(path.name for path in copy.iterdir()) == sorted(PACKAGES)
+    assert sorted(path.name for path in copy.iterdir()) == sorted([*PACKAGES, "revision.json"])
     changed = tmp_path / "changed"
     shutil.copytree(copy, changed)
     environment = {**os.environ, "PYTHONPATH": str(changed)}

@@ -31,7 +31,7 @@ def write(folder: Path, *, psnr: float | None = None, **record: Any) -> Path:
 
 def write_test(folder: Path, results: list[Any]) -> None:
     """What `lca test` leaves."""
-    (folder / "test").mkdir(parents=True)
+    (folder / "test").mkdir(parents=True, exist_ok=True)
     (folder / "test" / "metrics.json").write_text(json.dumps({"format": "lca-metrics", "results": results}))
 
 
@@ -54,6 +54,15 @@ def test_the_table_says_what_is_known(tmp_path: Path, capsys: pytest.CaptureFixt
     assert last == f"2 runs. Next: lca fit --ckpt_path {tmp_path / 'killed'}/last.ckpt"
 
 
+def test_what_to_do_next_can_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (write(tmp_path / "fallen", status="failed") / "last.ckpt").unlink()
+    assert lca("runs", str(tmp_path)) == 0
+    assert capsys.readouterr().out.endswith("1 run.\n")
+    write(tmp_path / "whole", heartbeat="2020-01-01T00:00:00Z")
+    assert lca("runs", str(tmp_path)) == 0
+    assert capsys.readouterr().out.endswith(f"lca test --ckpt_path {tmp_path / 'whole'}/last.ckpt\n")
+
+
 def test_json_has_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "run", psnr=20.0)
     (run,) = listed(capsys, str(tmp_path / "run"))
@@ -70,6 +79,12 @@ def test_sorting_puts_the_best_first(tmp_path: Path, capsys: pytest.CaptureFixtu
     for score, names in order.items():
         found = "".join(Path(run["path"]).name for run in listed(capsys, str(tmp_path), "--sort", score))
         assert found == names or (names is None and found[-1] == "a")
+    for name, value in (("b", 0.03), ("c", 0.01)):
+        write_test(tmp_path / name, [{**RESULT, "scores": {"psnr": 20.0, "l1_full": value, "ssim": value}}])
+    for score, names in {"l1_full": "cba", "ssim": "bca"}.items():
+        assert [Path(run["path"]).name for run in listed(capsys, str(tmp_path), "--sort", score)] == [*names]
+    for name, psnr in (("b", 19.0), ("c", 21.0)):
+        write_test(tmp_path / name, [{**RESULT, "scores": {"psnr": psnr, "lpips": 0.1}}])
     write(tmp_path / "d", scores={"best": {"val/psnr": 40.0}})
     assert listed(capsys, str(tmp_path), "--sort", "psnr")[0]["path"].endswith("c")
     assert listed(capsys, str(tmp_path), "--sort", "val/psnr")[0]["path"].endswith("d")

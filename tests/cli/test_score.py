@@ -92,6 +92,19 @@ def test_endings_may_differ_and_opacity_is_used(tmp_path: Path) -> None:
     assert scores["l1"] == pytest.approx((10 + 155) / 2 / 255, abs=1e-6)  # type: ignore[index]
 
 
+@pytest.mark.parametrize("opaque", [True, False])
+def test_pictures_without_a_mask_are_said_to_have_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], opaque: bool
+) -> None:
+    """Opacity that is full everywhere tells nobody where the person is."""
+    alpha = np.full((40, 40, 1), 255)
+    alpha[0, 0] = 255 if opaque else 0
+    for folder, grey in (("gt", 100), ("pred", 110)):
+        save(np.dstack([np.full((40, 40, 3), grey), alpha]), tmp_path / folder / "a.png")
+    assert score(tmp_path, masks=False) == 0
+    assert ("all of their pixels were scored" in capsys.readouterr().out) == opaque
+
+
 @pytest.mark.parametrize("mode", ["zero and one", "1", "palette", "16 bits", "opacity"])
 def test_every_kind_of_mask_is_understood(folders: Path, mode: str) -> None:
     assert score(folders) == 0

@@ -135,6 +135,8 @@ def test_rows_of_one_table_differ_in_data_and_schedule_only(folder: str) -> None
         assert {k: other["data"]["init_args"][k] for k in sizes} == {
             k: first["data"]["init_args"][k] for k in sizes
         }
+    averaged = ["AveragedWeights" in str(recipe["trainer"]) for recipe in (first, *others)]
+    assert averaged == [False, tiny, False, False]  # Table 1 has a row without, at laptop size
     rates = [recipe["model"]["optimizer"]["learning_rate"] for recipe in (first, *others)]
     assert rates[0] == rates[2] == rates[3] > rates[1]  # stage one learns at the higher rate (paper)
     assert composed(f"{folder}posttrain_relight")["data"]["init_args"]["partially_lit"] == 0.0

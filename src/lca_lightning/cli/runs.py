@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lca_lightning.training.run_listing import RunSummary
 
-_LOWER_IS_BETTER = ("l1", "lpips", "loss", "rmse", "mse", "mae", "age", "energy_outside")
 _HEADS = ("RUN", "STATUS", "STEP", "RECIPE", "VAL", "BEST", "TEST", "AGE", "SIZE")
 _SHOWN = ("psnr", "lpips")
 
@@ -56,10 +55,16 @@ def run(namespace: argparse.Namespace) -> None:
         print(f"There are no runs in {place}; `lca fit --config tiny/pretrain` begins one.")
     else:
         print(table([_HEADS, *map(row, runs)]))
-        unfinished = [run for run in runs if run.status in ("interrupted", "stopped", "failed")]
-        shown = unfinished[0] if unfinished else runs[0]
-        verb = "fit" if unfinished else "test"
-        print(f"{len(runs)} run{'s' * (len(runs) > 1)}. Next: lca {verb} --ckpt_path {shown.path}/last.ckpt")
+        print(f"{len(runs)} run{'s' * (len(runs) > 1)}.{_next(runs)}")
+
+
+def _next(runs: list[RunSummary]) -> str:
+    """What to do with the first run that can go on, else with the first that can be tested."""
+    kept = [run for run in runs if (run.path / "last.ckpt").is_file()]
+    unfinished = [run for run in kept if run.status in ("interrupted", "stopped", "failed")]
+    chosen = (unfinished or kept)[:1]
+    verb = "fit" if unfinished else "test"
+    return "".join(f" Next: lca {verb} --ckpt_path {run.path}/last.ckpt" for run in chosen)
 
 
 def sorted_runs(runs: list[RunSummary], name: str) -> list[RunSummary]:
@@ -72,13 +77,15 @@ def sorted_runs(runs: list[RunSummary], name: str) -> list[RunSummary]:
         UsageError: No run has it; says which scores there are.
     """
     from lca_lightning.errors import UsageError
+    from lca_lightning.reports.score_direction import is_better_high
 
     keys = (name, f"test/{name}", f"val/{name}")
     key = next((key for key in keys if any(run.sort_value(key) is not None for run in runs)), None)
     if key is None:
         known = sorted({key for run in runs for key in run.names() if "/" not in key})
         raise UsageError(f"No run has the score {name!r}; sort by {', '.join(known)}.")
-    sign = 1.0 if name.rpartition("/")[2] in _LOWER_IS_BETTER else -1.0
+    score = name.rpartition("/")[2]
+    sign = -1.0 if score == "step" or is_better_high(score) else 1.0
 
     def order(run: RunSummary) -> tuple[bool, float]:
         value = run.sort_value(key)

@@ -204,7 +204,7 @@ def _csv(protocols: Sequence[Protocol]) -> str:
 def _tables(protocols: Sequence[Protocol]) -> str:
     """A Markdown table for each protocol, which are never mixed in one."""
     from lca_lightning.reports.metrics_table import formatted
-    from lca_lightning.reports.results import is_better_high
+    from lca_lightning.reports.score_direction import is_better_high
 
     lines = []
     for protocol in protocols:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lca_lightning.errors import DataError
+from lca_lightning.errors import ConfigError, DataError
 from lca_lightning.experiments.children import Child
 from lca_lightning.experiments.code_copy import CodeCopy
 from lca_lightning.training.provenance import data_digest
@@ -57,17 +57,28 @@ class BenchmarkData:
             raise DataError(f"Making {self.name} ended with status {status}:\n{child.last_lines()}")
 
     def refuse_missing(self, parts: Iterable[str]) -> None:
-        """Refuse a given folder that lacks a part.
+        """Refuse a given folder that lacks a part, and a part that the benchmark never has.
 
         Raises:
+            ConfigError: The benchmark has no such part; names those it has.
             DataError: Names the part and the command that makes it.
         """
+        if self.given is None:
+            self._refuse_unknown(parts)
         absent = self.missing(parts)
         if absent and self.given is not None:
             raise DataError(
                 f"{self.folder} has no {absent[0]!r}; give the folder of a whole benchmark, or make it: "
                 f"lca synthesize --benchmark {self.name} --out {self.folder}"
             )
+
+    def _refuse_unknown(self, parts: Iterable[str]) -> None:
+        from lca_lightning.synthesis.benchmarks import BENCHMARKS
+
+        known = [part.kind for part in BENCHMARKS.get(self.name, ())]
+        unknown = [part for part in parts if part not in known]
+        if known and unknown:
+            raise ConfigError(f"{self.name} has no part {unknown[0]!r}; it has {', '.join(known)}.")
 
     def _digest(self, part: str, without: str | None = None) -> str:
         """Digest of a part, without one split; a name in its place while it is still to be made."""

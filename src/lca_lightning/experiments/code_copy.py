@@ -17,20 +17,25 @@ Docs, tests and recipes are in neither; a recipe counts through the configuratio
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
+import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lca_lightning.errors import ConfigError, DataError
-from lca_lightning.writing import write_failure
+from lca_lightning.training.provenance import code_revision
+from lca_lightning.writing import write_failure, write_text
 
 PACKAGES = ("lca_lightning", "lca_data_modules", "lca_configs", "lca_experiments")
 TRAINING = (
     "batch.py", "weights.py", "kernels", "geometry", "rig", "rendering", "model", "losses", "datasets",
     "augmentation", "training", "cli/lightning_cli.py", "cli/config_parsing.py",
+    "cli/callback_list.py",
 )  # fmt: skip
 """Files and folders of ``lca_lightning`` that weights depend on, beside all of ``lca_data_modules``."""
 WATCHING = (
@@ -43,6 +48,7 @@ _COUNTED = ("training/callbacks/averaging.py",)
 TESTING = ("metrics", "training/evaluation.py", "reports/results.py", "reports/metrics_files.py")
 """What the scores depend on besides: how they are measured, collected and written."""
 _DATA = (".npz", ".npy", ".safetensors")
+_REVISION = "revision.json"  # of the tree that a copy was made of
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "pretrained_models", "results", ".*")
 
 
@@ -55,12 +61,14 @@ class CodeCopy:
         name: Digest of all its files, short.
         training: Digest of what weights depend on.
         test: Digest of what scores depend on.
+        revision: Git ``revision`` and whether it was ``dirty`` when it was copied; empty where not known.
     """
 
     folder: Path
     name: str
     training: str
     test: str
+    revision: Mapping[str, object] = field(default_factory=dict)
 
 
 def freeze_code(out: Path, chosen: str | None = None) -> CodeCopy:
@@ -92,6 +100,8 @@ def freeze_code(out: Path, chosen: str | None = None) -> CodeCopy:
             place = copies / digest_of_files(sorted(fresh.rglob("*")), fresh)[:12]
             if not place.is_dir():
                 _rename(fresh, place)
+            revision = {key: code_revision().get(key) for key in ("revision", "dirty")}
+            write_text(place / _REVISION, json.dumps(revision) + "\n")
     except OSError as error:
         raise DataError(
             f"Cannot copy the code to {copies} ({write_failure(error)}); choose another --out."
@@ -116,7 +126,15 @@ def describe_code(folder: Path) -> CodeCopy:
         folder.name,
         digest_of_files([*training, *modules], folder),
         digest_of_files([*training, *modules, *testing], folder),
+        _read_revision(folder / _REVISION),
     )
+
+
+def _read_revision(path: Path) -> dict[str, object]:
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def digest_of_files(paths: list[Path], root: Path) -> str:

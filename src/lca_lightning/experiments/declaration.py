@@ -11,6 +11,7 @@ from typing import Any
 
 from lca_lightning.composition import compose
 from lca_lightning.errors import ConfigError, UsageError
+from lca_lightning.metrics.protocol import PROTOCOLS, build_protocol
 
 SCALES = ("tiny", "small")
 SCHEDULES = ("stage", "row")
@@ -138,18 +139,20 @@ class Experiment:
     rows: Mapping[str, Row]
     comparisons: tuple[Comparison, ...]
     curves: tuple[str, ...]
+    notes: tuple[str, ...]
     requires: str | None
 
 
 def find_experiment(name: str) -> Path:
-    """Find an experiment's file: a path, else a packaged one by its name.
+    """Find an experiment's file: a path, else a packaged one by its name, with or without ``experiments/``.
 
     Raises:
         UsageError: There is none; lists the packaged ones.
     """
     packaged = Path(str(resources.files("lca_experiments")))
-    bare = Path(name).name.removesuffix(".yaml")
-    for candidate in (Path(name), Path(f"{name}.yaml"), packaged / f"{bare}.yaml"):
+    bare = name.removeprefix("experiments/").removesuffix(".yaml")
+    candidates = [Path(name), Path(f"{name}.yaml"), *([packaged / f"{bare}.yaml"] if "/" not in bare else [])]
+    for candidate in candidates:
         if candidate.is_file():
             return candidate
     known = ", ".join(experiment_names())
@@ -179,8 +182,8 @@ def read_experiment(path: Path) -> Experiment:
         source=str(content["source"]),
         expect=" ".join(str(content.get("expect", "")).split()),
         data=str(content["data"]),
-        seeds=tuple(content.get("seeds", (0,))),
-        steps={scale: int(options["steps"]) for scale, options in scales.items()},
+        seeds=_seeds(content.get("seeds", [0]), where),
+        steps={s: _count(o["steps"], f"{where}, scales.{s}.steps") for s, o in scales.items()},
         overrides={scale: options.get("overrides") or {} for scale, options in scales.items()},
         sets={n: _set(n, o, where) for n, o in (content.get("sets") or {}).items()},
         tests={n: _variant(n, o, where) for n, o in (content.get("tests") or {}).items()},
@@ -188,14 +191,28 @@ def read_experiment(path: Path) -> Experiment:
         rows={str(n): _row(str(n), o, where) for n, o in content["rows"].items()},
         comparisons=tuple(_comparison(o, where) for o in content.get("compare") or []),
         curves=tuple(content.get("curves") or ()),
+        notes=tuple(" ".join(str(note).split()) for note in content.get("notes") or ()),
         requires=content.get("requires"),
     )
     _check_references(experiment, where)
+    _check_scores(experiment, where)
     return experiment
 
 
 _KEYS = ("title", "source", "expect", "data", "seeds", "scales", "sets", "tests", "columns", "rows",
-         "compare", "curves", "requires")  # fmt: skip
+         "compare", "curves", "notes", "requires")  # fmt: skip
+
+
+def _count(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{where} must be a whole number from 1 on, not {value!r}.")
+    return value
+
+
+def _seeds(value: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or not all(type(seed) is int for seed in value):
+        raise ConfigError(f"{where}, seeds must be a list of whole numbers such as [0, 1, 2], not {value!r}.")
+    return tuple(value)
 
 
 def _check_keys(content: Any, where: str, known: Sequence[str], needed: Sequence[str] = ()) -> None:
@@ -229,7 +246,7 @@ def _stage(options: Any, where: str) -> Stage:
         raise ConfigError(f"{where}: a schedule is over the {' or the '.join(SCHEDULES)}, not {schedule!r}.")
     try:
         share = Fraction(str(options.get("share", 1)))
-    except ValueError as error:
+    except (ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"{where}: a share is a fraction such as 5/6, not {options['share']!r}.") from error
     return Stage(str(options["recipe"]), share, options.get("overrides") or {}, schedule)
 
@@ -254,14 +271,30 @@ def _set(name: str, options: Any, where: str) -> TestSet:
 def _variant(name: str, options: Any, where: str) -> TestVariant:
     known = ("title", "views", "protocol", "overrides")
     _check_keys(options, f"{where}, test {name}", known, ("title", "views"))
-    protocol, overrides = options.get("protocol", "masked"), options.get("overrides") or {}
-    return TestVariant(name, options["title"], int(options["views"]), protocol, overrides)
+    protocol, overrides = options.get("protocol", PROTOCOLS[0]), options.get("overrides") or {}
+    if protocol not in PROTOCOLS:
+        known_protocols = ", ".join(PROTOCOLS)
+        raise ConfigError(f"{where}, test {name}: there is no protocol {protocol!r}; take {known_protocols}.")
+    views = _count(options["views"], f"{where}, test {name}, views")
+    return TestVariant(name, options["title"], views, protocol, overrides)
 
 
 def _comparison(options: Any, where: str) -> Comparison:
     _check_keys(options, f"{where}, compare", ("line", "against", "score", "note"), ("line", "score"))
     against = tuple(options.get("against") or ())
     return Comparison(options["line"], against, options["score"], options.get("note", ""))
+
+
+def _check_scores(experiment: Experiment, where: str) -> None:
+    """Scores that are shown or compared must be among those of every protocol that is tested with."""
+    wanted = [*experiment.columns.values(), *(comparison.score for comparison in experiment.comparisons)]
+    for protocol in {variant.protocol for variant in experiment.tests.values()}:
+        known = (*build_protocol(protocol, lpips=False).score_names, "lpips")
+        unknown = [score for score in wanted if score not in known]
+        if unknown:
+            raise ConfigError(
+                f"{where}: protocol {protocol} has no score {unknown[0]!r}; it has {', '.join(known)}."
+            )
 
 
 def _check_references(experiment: Experiment, where: str) -> None:

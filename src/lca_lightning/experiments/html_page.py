@@ -31,6 +31,7 @@ def html_page(results: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
         ]
         parts += _table(*comparison_table(results), texts=3)
     parts += list(pictures)
+    parts += [f"<p>{escape(note)}</p>" for note in results.get("notes", [])]
     parts += ["<ul class='facts'>", *(f"<li>{escape(fact)}</li>" for fact in facts(results)), "</ul>"]
     absent = missing(results)
     if absent:

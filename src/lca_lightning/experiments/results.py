@@ -54,6 +54,7 @@ def collect(
         "title": experiment.title,
         "source": experiment.source,
         "expect": experiment.expect,
+        "notes": list(experiment.notes),
         "scale": scale,
         "seeds": seeds,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -21,7 +21,6 @@ from lca_lightning.experiments.results import collect, write_results
 from lca_lightning.experiments.runner import Machine, Outcome, Runner, StageError
 from lca_lightning.experiments.store import Store, read_record, what_changed
 from lca_lightning.experiments.tables import markdown
-from lca_lightning.training.provenance import code_revision
 from lca_lightning.writing import refuse_unwritable, write_text
 
 SLOTS = "plan.json"
@@ -76,8 +75,6 @@ class Session:
         self.request, self.compose, self.say = request, compose, say
         self.experiment: Experiment = read_experiment(find_experiment(request.file))
         self.code: CodeCopy = freeze_code(request.out, request.code)
-        # of the tree that was copied: it may go on while trainings run; of an earlier copy nobody knows
-        self.revision = {} if request.code else code_revision()
         self.data = BenchmarkData(f"{self.experiment.data}-{request.scale}", request.data)
         self.store = Store(request.out)
         self.folder = request.out / self.experiment.name / request.scale
@@ -86,13 +83,16 @@ class Session:
         """What has to be run, with the present configuration, data and code."""
         request = self.request
         seeds = self.experiment.seeds if request.seeds is None else request.seeds
-        rows = list(self.experiment.rows) if request.rows is None else request.rows
-        setting = Setting(request.scale, seeds, rows, self.compose, self.data.digest, self.code)
+        return self._plan(seeds, list(self.experiment.rows) if request.rows is None else request.rows)
+
+    def _plan(self, seeds: Sequence[int], rows: Sequence[str]) -> Plan:
+        setting = Setting(self.request.scale, seeds, rows, self.compose, self.data.digest, self.code)
         return make_plan(self.experiment, setting)
 
     def dry_run(self) -> None:
         """Print every job with its hash and state, and the time that is left."""
         plan = self.plan()
+        self.data.refuse_missing(_parts(plan))
         earlier = _read_slots(self.folder / SLOTS)
         slots = {key: slot for slot, key in _slots(plan).items()}
         for job in plan.jobs.values():
@@ -103,7 +103,6 @@ class Session:
             self.say(f"{job.key}  {state:<30}  {job.title}" + (f", {job.steps} steps" if job.steps else ""))
         for row, reason in plan.waiting.items():
             self.say(f"{'-' * 16}  {'not available yet':<30}  {row}: {reason}")
-        self.data.refuse_missing(_parts(plan))
         absent = self.data.missing(_parts(plan))
         if absent:
             self.say(
@@ -130,13 +129,18 @@ class Session:
             self.folder / SLOTS, json.dumps({**_read_slots(self.folder / SLOTS), **_slots(plan)}, indent=1)
         )
         outcome = Runner(plan, self.store, machine, self.say).run()
-        self.write(plan)
+        self.write()
         if outcome.failures and outcome.stopped is None:
             raise StageError("\n".join(outcome.failures.values()))
         return outcome
 
-    def write(self, plan: Plan) -> dict[str, Any]:
-        """Write ``results.json``, ``table.md`` and ``table.html`` of what is finished."""
+    def write(self) -> dict[str, Any]:
+        """Write ``results.json``, ``table.md`` and ``table.html`` of what is finished, now or earlier.
+
+        The whole table is written, whichever of its rows and seeds this call ran.
+        """
+        seeds = sorted({*self.experiment.seeds, *(self.request.seeds or ())})
+        plan = self._plan(seeds, list(self.experiment.rows))
         results = collect(self.experiment, plan, self.store, self.request.scale, self._facts(plan))
         write_results(results, self.folder / "results.json")
         pictures = drawings(results)
@@ -164,7 +168,7 @@ class Session:
         codes = {"training": self.code.training, "test": self.code.test, "copy": self.code.name}
         return {
             "steps": self.experiment.steps[self.request.scale],
-            "code": {**codes, "revision": self.revision.get("revision"), "dirty": self.revision.get("dirty")},
+            "code": {**codes, **self.code.revision},
             "data": {
                 "name": self.data.name,
                 "digests": {part: self.data.digest(part) for part in _parts(plan)},

@@ -67,7 +67,7 @@ def _line_title(results: Mapping[str, Any], name: str) -> str:
 
 def facts(results: Mapping[str, Any]) -> list[str]:
     """Where the numbers come from, in words."""
-    seeds = ", ".join(map(str, results["seeds"]))
+    seeds = ", ".join(_measured_seeds(results)) or "none yet"
     data = ", ".join(f"{part} `{digest[:12]}`" for part, digest in results["data"]["digests"].items())
     revision = results["code"].get("revision")
     code = f"`{results['code']['training'][:12]}`" + (f", git `{revision[:10]}`" if revision else "")
@@ -86,6 +86,17 @@ def facts(results: Mapping[str, Any]) -> list[str]:
         elif stages:
             lines.append(f"{row['title']}: {stages}.")
     return lines
+
+
+def _measured_seeds(results: Mapping[str, Any]) -> list[str]:
+    found = {
+        seed
+        for line in results["lines"]
+        for entry in line["sets"].values()
+        for score in entry["scores"].values()
+        for seed in score["seeds"]
+    }
+    return sorted(found, key=int)
 
 
 def missing(results: Mapping[str, Any]) -> list[str]:
@@ -133,6 +144,7 @@ def markdown(results: Mapping[str, Any], level: int = 1, pictures: Sequence[str]
             markdown_table(*comparison_table(results)),
         ]
     parts += [f"![{results['title']}]({name})" for name in pictures]
+    parts += results.get("notes", [])
     parts += ["\n".join(f"- {fact}" for fact in facts(results))]
     absent = missing(results)
     if absent:

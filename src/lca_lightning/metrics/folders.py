@@ -163,12 +163,14 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _size(path: Path) -> tuple[int, int, bool]:
-    """Width, height as displayed, and whether there is an opacity."""
+    """Width, height as displayed, and whether there is an opacity that says something."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(0x0112) in _TURNED
             width, height = image.size
-            opacity = image.has_transparency_data
+            opacity = image.has_transparency_data and bool(
+                np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+            )
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     return (height, width, opacity) if turned else (width, height, opacity)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lca_lightning.reports.metrics_files import score_columns
-from lca_lightning.reports.results import TestResults, is_better_high
+from lca_lightning.reports.results import TestResults
+from lca_lightning.reports.score_direction import is_better_high
 from lca_lightning.writing import write_text
 
 COUNT_COLUMNS = ("frames", "subjects", "without mask")

@@ -10,7 +10,6 @@ from lca_lightning.metrics.protocol import COUNTS, average_rows
 
 ALL, NOVEL_VIEW, SELF_REENACTMENT = "all", "novel_view", "self_reenactment"
 TASKS = (ALL, NOVEL_VIEW, SELF_REENACTMENT)
-HIGHER_IS_BETTER = ("psnr", "ssim", "alpha_iou")
 
 
 @dataclass(frozen=True)
@@ -142,11 +141,6 @@ def summarize(frames: Iterable[FrameResult], protocol: str, task: str) -> Summar
     counts = [int(means[name]) for name in COUNTS]
     scores = {name: value for name, value in means.items() if name not in COUNTS}
     return Summary(frames[0].set, frames[0].views, task, protocol, scores, *counts)
-
-
-def is_better_high(score: str) -> bool:
-    """Whether a larger value of a score is the better one."""
-    return score.startswith(HIGHER_IS_BETTER)
 
 
 def _notes(where: str, views: int, frames: Sequence[FrameResult]) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lca_lightning.errors import CheckpointError, ConfigError
-from lca_lightning.writing import write_atomically
+from lca_lightning.writing import flush_to_disk, write_atomically
 
 FORMAT = "lca-checkpoint-shards"
 VERSION = 1
@@ -65,6 +65,7 @@ class ShardWriter:
         temporary = self.folder / f".{name}.partial-{os.getpid()}"
         try:
             temporary.write_bytes(content)
+            flush_to_disk(temporary)
             temporary.replace(self.folder / name)
         finally:
             with contextlib.suppress(OSError):
@@ -94,12 +95,13 @@ def write_sharded(path: str | Path, shard_mib: float, stream: Callable[[ShardWri
     def write(temporary: Path) -> None:
         stream(writer)
         shards = writer.finish()
+        flush_to_disk(folder)
         manifest = {"format": FORMAT, "version": VERSION, "folder": folder.name, "shards": shards}
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
     kept = before
     try:
-        write_atomically(path, write)
+        write_atomically(path, write, durable=True)
         kept = {shard["file"] for shard in writer.shards}
     finally:
         for file in folder.glob("*"):

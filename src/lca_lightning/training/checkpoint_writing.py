@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning's own writer copies from the temporary folder where that is another file system, and a full disk
     then leaves half a file in the place of the last good one. Tensors stream to the file: at the paper's size
-    a copy in memory would take 9 GB.
+    a copy in memory would take 9 GB. The disk has the new file before it takes the place of the old one.
 
     Args:
         shard_mib: Largest size of a piece of a checkpoint, MiB; None writes each in one piece.
@@ -49,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if self.shard_mib is not None:
             write_sharded(path, self.shard_mib, lambda writer: _save(checkpoint, writer))
             return
-        write_atomically(path, lambda temporary: _stream(checkpoint, temporary))
+        write_atomically(path, lambda temporary: _stream(checkpoint, temporary), durable=True)
         remove_shards(path)
 
     def load_checkpoint(

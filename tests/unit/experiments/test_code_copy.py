@@ -65,6 +65,7 @@ def test_the_copy_stands_alone_and_can_be_chosen_again(tmp_path: Path) -> None:
     assert (copy.folder / "lca_lightning" / "cli" / "main.py").is_file()
     assert (copy.folder / "lca_configs" / "tiny" / "pretrain.yaml").is_file()
     assert not list(copy.folder.rglob("__pycache__"))
+    assert copy.revision.keys() == {"revision", "dirty"}
     assert freeze_code(tmp_path) == copy and freeze_code(tmp_path, copy.name[:6]) == copy
     assert [path.name for path in (tmp_path / "code").iterdir()] == [copy.name]
     with pytest.raises(ConfigError, match=f"there are {copy.name}"):
@@ -80,7 +81,7 @@ def test_what_a_training_imports_is_counted_or_known_not_to_matter() -> None:
         "errors", "writing", "plugins", "safe_pickle", "pickled_arrays", "child_processes",  # no arithmetic
         "reports",  # what a test writes
         "composition",  # a recipe counts through the configuration it gives
-        "cli",  # lightning_cli and config_parsing are counted by name; the others check and word messages
+        "cli",  # what sets a training up is counted by name; the others check and word messages
     }  # fmt: skip
     parts = {name[1] for name in loaded}
     assert "model" in parts and "augmentation" in parts

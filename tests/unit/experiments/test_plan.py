@@ -65,7 +65,7 @@ def test_rows_take_equal_steps_and_each_seed_is_a_job_of_its_own() -> None:
         made.jobs[key].config["model"]["optimizer"].get("total_steps") for key in made.stages["pre_post", 0]
     ]
     assert lengths == [900, None]  # stage one follows the schedule of a row of its own
-    assert len(made.jobs) == 2 * (5 + 8)
+    assert len(made.jobs) == 2 * (6 + 10)
 
 
 def test_a_training_that_only_goes_on_longer_continues_the_shorter_one() -> None:

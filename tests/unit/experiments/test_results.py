@@ -76,8 +76,17 @@ def test_the_table_shows_ours_beside_the_papers(results: dict[str, Any], tmp_pat
     text = markdown(results)
     assert "| 23.00 ± 1.41 (28.00) |" in text and "– (26.63)" in text
     assert "[+1.500, +1.500]" in text
-    assert "Not run yet: Capture-Studio, In-the-Wild." in text
-    assert "<td class=number>23.00 ± 1.41 (28.00)</td>" in html_page(results)
+    assert "Not run yet: Capture-Studio, In-the-Wild, Pre/Post, last weights." in text
+    assert "seeds 0, 1; protocol masked" in text
+    page = html_page(results)
+    assert "<td class=number>23.00 ± 1.41 (28.00)</td>" in page
+    assert len(results["notes"]) == 2 and all(note in text and note in page for note in results["notes"])
+
+
+def test_seeds_that_were_not_run_are_not_said_to_be(results: dict[str, Any]) -> None:
+    results["seeds"] = [0, 1, 2]
+    text = markdown(results)
+    assert "seeds 0, 1; protocol masked" in text and "Mixed (seed 2)" in text
 
 
 def test_brackets_are_explained_where_there_are_any(results: dict[str, Any]) -> None:
@@ -127,7 +136,8 @@ def test_rows_are_compared_when_they_have_the_same_seeds(tmp_path: Path) -> None
         finished(store, plan, plan.tests[row, seed, "views4", "wild"], rows)
     collected = collect(experiment, plan, store, "tiny", FACTS)
     assert not collected["comparisons"]
-    assert "Not run yet: Capture-Studio, In-the-Wild, Pre/Post (ours) (seed 1)." in markdown(collected)
+    absent = "Capture-Studio, In-the-Wild, Pre/Post (ours) (seed 1), Pre/Post, last weights"
+    assert f"Not run yet: {absent}." in markdown(collected)
 
 
 def test_curves_stay_inside_their_drawing() -> None:
