@@ -42,12 +42,13 @@ WATCHING = (
     "training/evaluation.py", "training/pictures.py", "training/provenance.py", "training/flops.py",
     "training/cost.py", "training/checkpoint_writing.py", "training/checkpoint_shards.py",
     "training/run_guide.py", "training/run_listing.py", "training/run_record.py", "training/callbacks",
+    "datasets/schema",
 )  # fmt: skip
-"""Of those, what watches a training or writes it down; averaging of weights alone counts."""
+"""Of those, what only watches, checks or writes down; of the callbacks, averaging of weights alone counts."""
 _COUNTED = ("training/callbacks/averaging.py",)
 TESTING = ("metrics", "training/evaluation.py", "reports/results.py", "reports/metrics_files.py")
 """What the scores depend on besides: how they are measured, collected and written."""
-_DATA = (".npz", ".npy", ".safetensors")
+_DATA = (".npz", ".npy", ".safetensors", ".json")
 _REVISION = "revision.json"  # of the tree that a copy was made of
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "pretrained_models", "results", ".*")
 

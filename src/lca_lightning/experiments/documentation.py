@@ -38,7 +38,7 @@ without comments and docstrings: for trainings of `batch`, `weights`, `kernels`,
 `rendering`, `model`, `losses`, `datasets`, `augmentation`, `training` (without what only watches or writes
 down), the data modules and the set-up of the command line; for tests of `metrics` and the collection of
 scores too. Docs and tests do not count, nor do the versions of libraries and the machine, which `run.json`
-of each training tells.
+of each training tells; a table names the devices that it was trained on.
 """
 
 

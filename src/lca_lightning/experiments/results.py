@@ -16,6 +16,7 @@ from lca_lightning.experiments.plan import Plan, stage_steps
 from lca_lightning.experiments.scores import FrameScores, frames_between, read_frames, subject_means
 from lca_lightning.experiments.statistics import Spread, mean_over_seeds, paired_bootstrap
 from lca_lightning.experiments.store import Store
+from lca_lightning.training.run_record import read_run
 from lca_lightning.writing import write_text
 
 FORMAT = {"format": "lca-experiment", "version": 1}
@@ -125,12 +126,15 @@ def _describe(experiment: Experiment, row: Row, plan: Plan, store: Store, scale:
     keys = {seed: found for (name, seed), found in plan.stages.items() if name == row.name}
     records = [store.record(plan.jobs[key]) for found in keys.values() for key in found]
     seconds = sum(float(record.get("seconds", 0.0)) for record in records)
+    runs = [read_run(store.folder(plan.jobs[key])) for found in keys.values() for key in found]
+    starts = [start for run in runs for start in run.get("starts", [])]
     return {
         "row": row.name,
         "title": row.title,
         "stages": [{"recipe": s.recipe, "steps": n} for s, n in zip(row.stages, steps, strict=True)],
         "hashes": {str(seed): found for seed, found in keys.items()},
         "training_seconds": round(seconds),
+        "devices": sorted({start["device"] for start in starts if "device" in start}),
         "waiting": plan.waiting.get(row.name),
     }
 

@@ -79,6 +79,9 @@ def facts(results: Mapping[str, Any]) -> list[str]:
         f"Data {results['data']['name']}: {data}. Code {code}{dirty}. Machine: {results['machine']}; "
         f"{seconds / 3600:.1f} hours of training. {results['date']}.",
     ]
+    devices = sorted({device for row in results["rows"] for device in row.get("devices", [])})
+    if devices:
+        lines.append(f"Trained on {' and on '.join(devices)}.")
     for row in results["rows"]:
         stages = " then ".join(f"{stage['recipe']} {stage['steps']} steps" for stage in row["stages"])
         if row["waiting"]:

@@ -86,7 +86,10 @@ def _origin(record: Mapping[str, Any]) -> list[str]:
         for name, entry in record["data"].items()
     ]
     starts = [
-        f"  - {start['at']} from step {start['step']}: `{start['command']}`" for start in record["starts"]
+        f"  - {start['at']} from step {start['step']}"
+        + (f" on {start['device']}" if "device" in start else "")  # earlier versions did not say
+        + f": `{start['command']}`"
+        for start in record["starts"]
     ]
     return [
         "## Where it comes from",

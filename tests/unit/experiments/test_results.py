@@ -83,6 +83,16 @@ def test_the_table_shows_ours_beside_the_papers(results: dict[str, Any], tmp_pat
     assert len(results["notes"]) == 2 and all(note in text and note in page for note in results["notes"])
 
 
+def test_the_devices_are_named(results: dict[str, Any]) -> None:
+    assert "Trained on" not in markdown(results)  # runs of earlier versions do not know
+    results["rows"][0]["devices"] = ["1 x NVIDIA H200, precision bf16-mixed"]
+    results["rows"][1]["devices"] = ["1 x cpu, precision 32-true"]
+    assert (
+        "- Trained on 1 x NVIDIA H200, precision bf16-mixed and on 1 x cpu, precision 32-true."
+        in markdown(results)
+    )
+
+
 def test_seeds_that_were_not_run_are_not_said_to_be(results: dict[str, Any]) -> None:
     results["seeds"] = [0, 1, 2]
     text = markdown(results)

@@ -81,6 +81,7 @@ def test_a_run_explains_itself(tmp_path: Path) -> None:
     assert record["seconds"] > 0 and record["started"] <= record["finished"]
     assert record["data"]["data"]["root"] == str(tmp_path / "data")
     assert len(record["data"]["data"]["digest"]) == 64 and record["versions"]["torch"]
+    assert record["starts"][-1]["device"] == "1 x cpu, precision 32-true"
     assert {"revision", "dirty"} <= set(record["git"])
     assert record["scores"]["last"]["step"] == 2 and "val/frames" not in record["scores"]["last"]
     best = torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 
 from lca_lightning.errors import ConfigError, DataError
@@ -86,6 +87,7 @@ class RunFolder(pl.Callback):
             pl_module.print(warning)
         now, self._started = time_text(), time.monotonic()
         start = {"at": now, "step": 0, "command": self.command, "code": git["revision"] or git["digest"]}
+        start["device"] = _device(trainer)
         self.record = {
             "recipe": before.get("recipe", self.recipe) if self.recipe == "run" else self.recipe,
             "command": self.command,
@@ -234,6 +236,13 @@ def data_roots(data: Any, name: str = "data") -> dict[str, str]:
     for source, inner in (arguments.get("sources") or {}).items():
         found |= data_roots(inner, source if name == "data" else f"{name}/{source}")
     return found
+
+
+def _device(trainer: pl.Trainer) -> str:
+    """What a run computes on, and how precisely, in words."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.world_size} x {name}, precision {trainer.precision}"
 
 
 def _digest(root: str) -> str | None:
