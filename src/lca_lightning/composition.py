@@ -20,7 +20,9 @@ import yaml
 
 from lca_lightning.errors import ConfigError
 
-_EXAMPLES = "start from a recipe that `lca recipes tiny/pretrain` prints, or from experiments/table1.yaml"
+_EXAMPLES = (
+    "`lca recipes tiny/pretrain` prints a recipe to start from, experiments/table1.yaml is an experiment"
+)
 
 
 def compose(path: Path, trail: tuple[Path, ...] = ()) -> dict[str, Any]:
