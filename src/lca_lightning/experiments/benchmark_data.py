@@ -65,8 +65,7 @@ class BenchmarkData:
         """
         if self.given is None:
             self._refuse_unknown(parts)
-        absent = self.missing(parts)
-        if absent and self.given is not None:
+        elif absent := self.missing(parts):
             raise DataError(
                 f"{self.folder} has no {absent[0]!r}; give the folder of a whole benchmark, or make it: "
                 f"lca synthesize --benchmark {self.name} --out {self.folder}"

@@ -34,8 +34,7 @@ from lca_lightning.writing import write_failure, write_text
 PACKAGES = ("lca_lightning", "lca_data_modules", "lca_configs", "lca_experiments")
 TRAINING = (
     "batch.py", "weights.py", "kernels", "geometry", "rig", "rendering", "model", "losses", "datasets",
-    "augmentation", "training", "cli/lightning_cli.py", "cli/config_parsing.py",
-    "cli/callback_list.py",
+    "augmentation", "training", "cli/lightning_cli.py", "cli/config_parsing.py", "cli/callback_list.py",
 )  # fmt: skip
 """Files and folders of ``lca_lightning`` that weights depend on, beside all of ``lca_data_modules``."""
 WATCHING = (
@@ -101,7 +100,8 @@ def freeze_code(out: Path, chosen: str | None = None) -> CodeCopy:
             place = copies / digest_of_files(sorted(fresh.rglob("*")), fresh)[:12]
             if not place.is_dir():
                 _rename(fresh, place)
-            revision = {key: code_revision().get(key) for key in ("revision", "dirty")}
+            present = code_revision()
+            revision = {"revision": present["revision"], "dirty": present["dirty"]}
             write_text(place / _REVISION, json.dumps(revision) + "\n")
     except OSError as error:
         raise DataError(

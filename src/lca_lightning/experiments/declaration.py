@@ -151,7 +151,9 @@ def find_experiment(name: str) -> Path:
     """
     packaged = Path(str(resources.files("lca_experiments")))
     bare = name.removeprefix("experiments/").removesuffix(".yaml")
-    candidates = [Path(name), Path(f"{name}.yaml"), *([packaged / f"{bare}.yaml"] if "/" not in bare else [])]
+    candidates = [Path(name), Path(f"{name}.yaml")]
+    if "/" not in bare:
+        candidates.append(packaged / f"{bare}.yaml")
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -204,7 +206,7 @@ _KEYS = ("title", "source", "expect", "data", "seeds", "scales", "sets", "tests"
 
 
 def _count(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:  # true is no number here
         raise ConfigError(f"{where} must be a whole number from 1 on, not {value!r}.")
     return value
 
@@ -273,8 +275,9 @@ def _variant(name: str, options: Any, where: str) -> TestVariant:
     _check_keys(options, f"{where}, test {name}", known, ("title", "views"))
     protocol, overrides = options.get("protocol", PROTOCOLS[0]), options.get("overrides") or {}
     if protocol not in PROTOCOLS:
-        known_protocols = ", ".join(PROTOCOLS)
-        raise ConfigError(f"{where}, test {name}: there is no protocol {protocol!r}; take {known_protocols}.")
+        raise ConfigError(
+            f"{where}, test {name}: there is no protocol {protocol!r}; take {', '.join(PROTOCOLS)}."
+        )
     views = _count(options["views"], f"{where}, test {name}, views")
     return TestVariant(name, options["title"], views, protocol, overrides)
 

@@ -84,6 +84,7 @@ class _Frames:
         self._read: dict[str, list[FrameScores]] = {}
 
     def of(self, row: str, seed: int, test: str, test_set: str) -> list[FrameScores] | None:
+        """Rows of one test; None while it is not finished."""
         key = self.plan.tests.get((row, seed, test, test_set))
         if key is None or self.store.state(self.plan.jobs[key]) != "done":
             return None
@@ -124,10 +125,9 @@ class _Frames:
 def _describe(experiment: Experiment, row: Row, plan: Plan, store: Store, scale: str) -> dict[str, Any]:
     steps = stage_steps(row, experiment.steps[scale]) if row.stages else []
     keys = {seed: found for (name, seed), found in plan.stages.items() if name == row.name}
-    records = [store.record(plan.jobs[key]) for found in keys.values() for key in found]
-    seconds = sum(float(record.get("seconds", 0.0)) for record in records)
-    runs = [read_run(store.folder(plan.jobs[key])) for found in keys.values() for key in found]
-    starts = [start for run in runs for start in run.get("starts", [])]
+    jobs = [plan.jobs[key] for found in keys.values() for key in found]
+    seconds = sum(float(store.record(job).get("seconds", 0.0)) for job in jobs)
+    starts = [start for job in jobs for start in read_run(store.folder(job)).get("starts", [])]
     return {
         "row": row.name,
         "title": row.title,

@@ -17,7 +17,7 @@ from lca_lightning.experiments.documentation import drawings
 from lca_lightning.experiments.estimates import Estimates, duration
 from lca_lightning.experiments.html_page import html_page
 from lca_lightning.experiments.plan import Job, Plan, Setting, make_plan
-from lca_lightning.experiments.results import collect, write_results
+from lca_lightning.experiments.results import collect, read_results, write_results
 from lca_lightning.experiments.runner import Machine, Outcome, Runner, StageError
 from lca_lightning.experiments.store import Store, read_record, what_changed
 from lca_lightning.experiments.tables import markdown
@@ -142,7 +142,8 @@ class Session:
         seeds = sorted({*self.experiment.seeds, *(self.request.seeds or ())})
         plan = self._plan(seeds, list(self.experiment.rows))
         results = collect(self.experiment, plan, self.store, self.request.scale, self._facts(plan))
-        write_results(results, self.folder / "results.json")
+        # tables show what is stored, so that a page made of it later has the same last digits
+        results = read_results(write_results(results, self.folder / "results.json"))
         pictures = drawings(results)
         names = [
             write_text(self.folder / f"{tag.replace('/', '_')}.svg", text).name

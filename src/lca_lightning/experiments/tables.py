@@ -92,14 +92,13 @@ def facts(results: Mapping[str, Any]) -> list[str]:
 
 
 def _measured_seeds(results: Mapping[str, Any]) -> list[str]:
-    found = {
-        seed
-        for line in results["lines"]
-        for entry in line["sets"].values()
-        for score in entry["scores"].values()
-        for seed in score["seeds"]
-    }
+    found = {seed for line in results["lines"] for score in _scores(line) for seed in score["seeds"]}
     return sorted(found, key=int)
+
+
+def _scores(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All that was measured of a line of the table."""
+    return [score for entry in line["sets"].values() for score in entry["scores"].values()]
 
 
 def missing(results: Mapping[str, Any]) -> list[str]:
@@ -108,7 +107,7 @@ def missing(results: Mapping[str, Any]) -> list[str]:
     wanted = [str(seed) for seed in results["seeds"]]
     found = set()
     for line in results["lines"]:
-        scores = [score for entry in line["sets"].values() for score in entry["scores"].values()]
+        scores = _scores(line)
         lacking = [seed for seed in wanted if not any(seed in score["seeds"] for score in scores)]
         if line["row"] in able and lacking:
             seeds = f" (seed {', '.join(lacking)})" if len(lacking) < len(wanted) else ""
